@@ -1,0 +1,134 @@
+"""The contract of a container driver: how a copy of a function is started, talked to and stopped.
+
+A driver is made by a factory without arguments, `open()`ed once by the manager that uses it, and `aclose()`d with
+it. Everything runs on the manager's event loop; what blocks goes to threads inside the driver.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from .model import Exit, FunctionSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerSpec:
+    """What a driver needs to start one copy.
+
+    `env` is complete but for what the driver itself adds (a PATH, say); it may hold secrets and is not in the
+    repr. `memory` is in MB, `cpus` in cores, None for no limit. `instance` names this copy, `function` is
+    "app/name", `identity` the SHA-256 of the function's description.
+    """
+
+    function: str
+    instance: str
+    identity: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    memory: int | None = None
+    cpus: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    best_effort: bool = False
+
+
+class Receiver(Protocol):
+    """Whom a container tells what happens to it: plain callbacks on the event loop, which never block or raise.
+
+    Order: any number of `stdout_received` and `stderr_received`, at most one `stdout_eof`, and `exited` last and
+    exactly once, also when the engine itself dies. None of them is called from inside `Container.write`.
+    They may be called before `launch` has returned; `exited` is not called when `launch` raises.
+    """
+
+    def stdout_received(self, data: bytes) -> None: ...
+
+    def stderr_received(self, data: bytes) -> None: ...
+
+    def stdout_eof(self) -> None:
+        """The copy closed its stdout and did not exit with that. Drivers that cannot see this never call it."""
+
+    def exited(self, exit: Exit) -> None: ...
+
+
+class Container(ABC):
+    """One running copy. `id` is the driver's own name for it (a pid, a container id), for people to read."""
+
+    id: str
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the copy's stdin. Never blocks, never raises because the copy is gone or has closed its
+        stdin: its exit is what tells. Bytes that the copy does not take are held, in order."""
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """False while enough bytes are held that a producer should wait."""
+
+    @abstractmethod
+    def write_eof(self) -> None:
+        """Close the copy's stdin behind what was written. Idempotent."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Stop taking the copy's stdout until `resume_reading`. stderr is always drained. Idempotent."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Take stdout again. Idempotent."""
+
+    @abstractmethod
+    async def stop(self, grace: float) -> None:
+        """Ask the copy to end, wait up to `grace` seconds, then kill it and all it started.
+
+        Returns when `exited` was delivered. `grace` 0 kills at once. Idempotent, and safe to call again while an
+        earlier stop waits: the shorter grace wins. Cancelling it stops the waiting, not the copy's end. Raises
+        DriverError when the engine refuses; then it may be called again.
+        """
+
+    async def freeze(self) -> None:
+        """Suspend the copy's processes. Optional."""
+        raise NotImplementedError(f"{type(self).__name__} cannot freeze")
+
+    async def thaw(self) -> None:
+        """Let a frozen copy run again. Optional."""
+        raise NotImplementedError(f"{type(self).__name__} cannot thaw")
+
+
+class Driver(ABC):
+    """A way to start copies of functions.
+
+    `name` is what `driver = "..."` names. `enforces` are the limits of a FunctionSpec that it really enforces, of
+    `memory` and `cpus`; asking for another is refused unless the function says `best_effort`.
+    """
+
+    name: ClassVar[str]
+    enforces: ClassVar[frozenset[str]] = frozenset()
+
+    async def open(self) -> None:
+        """Connect to the engine. Raises DriverUnavailable with what to do about it. Called once, before launch."""
+        return None
+
+    def validate(self, spec: FunctionSpec) -> None:
+        """Raise ConfigError for what this driver can tell is wrong with a function without starting it:
+        unknown `driver_options`, no command, no image. Called once per function; does no IO that can be slow."""
+        return None
+
+    @abstractmethod
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        """Start one copy and return when it can take its first bytes.
+
+        Raises DriverError (DriverUnavailable when the engine is gone). When it raises or is cancelled nothing is
+        left behind. Several launches may run at once.
+        """
+
+    async def sweep(self) -> int:
+        """Remove what dead runtimes of ours left behind, and nothing else. Returns how many things were removed."""
+        return 0
+
+    async def aclose(self) -> None:
+        """Let go of the engine. Every container has exited by then. Idempotent."""
+        return None

@@ -1,0 +1,116 @@
+"""The contract of an IO protocol: how calls and replies are written as bytes.
+
+A protocol is a value without IO of its own. `IOProtocol.connect` makes a `Connection` for one running copy;
+bytes go in and come out of its methods, and hotfn moves them. Nothing here awaits, sleeps or reads a clock.
+
+The life of a connection, for a hot protocol:
+
+    encode(call)  ->  receive(chunk) ... -> [ReplyHead, ReplyBody..., ReplyEnd]  ->  encode(next call) ...
+
+and for a cold one: encode, then stdin is closed, receive any number of times, `receive_eof(exit)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+from .model import Call, Exit, FunctionSpec
+
+
+class Limits(NamedTuple):
+    """What a connection may hold or pass on, in bytes."""
+
+    max_body: int = 64 * 1024 * 1024
+    max_head: int = 64 * 1024
+
+
+class ReplyHead(NamedTuple):
+    """The reply has begun. Header names and values are text (latin-1 where the wire is bytes)."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+
+
+class ReplyBody(NamedTuple):
+    """The next piece of the reply's body."""
+
+    data: bytes
+
+
+class ReplyEnd(NamedTuple):
+    """The reply is complete.
+
+    `reusable` is False when this copy must not get another call: because the function asked for that, because the
+    protocol is cold, or because `excess` bytes that nobody asked for followed the reply in the same chunk.
+    """
+
+    reusable: bool = True
+    excess: int = 0
+
+
+Event = ReplyHead | ReplyBody | ReplyEnd
+
+
+class Connection(ABC):
+    """The state of one conversation with one copy. One call at a time.
+
+    After an exception from `receive` or `receive_eof` the connection is never used again.
+    """
+
+    @abstractmethod
+    def encode(self, call: Call, expires: float) -> bytes | Sequence[bytes]:
+        """Return the bytes that carry `call`, as one piece or as several that are written one after another.
+
+        Called when no call is running. `expires` is when hotfn gives up on the call, in seconds since the epoch
+        (wall clock), for the protocols that tell the function its deadline. Return a large body as a piece of its
+        own (`[head, call.body]`), so that it is not copied.
+        Raises LocalProtocolError when the protocol cannot carry this call; the connection is then unchanged and
+        may be used for the next one.
+        """
+
+    @abstractmethod
+    def receive(self, data: bytes) -> Sequence[Event]:
+        """Take the next bytes of the function's stdout and return what they complete, possibly nothing.
+
+        For one call: one ReplyHead, any number of ReplyBody, one ReplyEnd, and nothing after it. The events are
+        the same however the bytes are cut, except for where ReplyBody is cut. Also called when no call is
+        running: bytes that the protocol allows between replies (a newline) return no event, all others raise.
+        Raises RemoteProtocolError when this is not a reply (ReplyTooLarge when a limit is passed). What is held
+        of an incomplete reply is bounded by the limits.
+        """
+
+    @abstractmethod
+    def receive_eof(self, exit: Exit) -> Sequence[Event]:
+        """The copy has ended; nothing follows. Return the events that its end completes.
+
+        An empty return while a call is running means that the call got no reply: its caller is told how the copy
+        ended. Raises RemoteProtocolError when a reply was begun and is cut short in a way worth explaining.
+        """
+
+
+class IOProtocol(ABC):
+    """A way to write calls and replies as bytes. Instances are shared by all functions and hold no state.
+
+    `name` is what `format = "..."` names. `hot` says that one copy can serve many calls; the copy of a cold
+    protocol gets one call: its environment carries the call, its stdin is closed behind the body.
+    """
+
+    name: ClassVar[str]
+    hot: ClassVar[bool] = True
+
+    @abstractmethod
+    def connect(self, limits: Limits) -> Connection:
+        """Return a fresh connection for one copy."""
+
+    def environment(self, spec: FunctionSpec) -> Mapping[str, str]:
+        """Return what this protocol adds to the environment of every copy. Nobody can override it."""
+        return {}
+
+    def call_environment(self, call: Call, expires: float) -> Mapping[str, str]:
+        """Return what this protocol adds to the environment for one call. Asked for cold protocols only.
+
+        `expires` is in seconds since the epoch. Raises LocalProtocolError when the call cannot be carried.
+        """
+        return {}
