@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .errors import ConfigError, did_you_mean
 
@@ -50,8 +50,7 @@ class Headers(Mapping[str, str]):
     def of_pairs(cls, pairs: Sequence[tuple[str, str]]) -> Headers:
         """Wrap pairs that are known to be well-formed: the hot path's constructor."""
         new = cls.__new__(cls)
-        new._pairs = tuple(pairs)
-        new._index = None
+        new._pairs, new._index = tuple(pairs), None  # noqa: SLF001 - its own class
         return new
 
     def _lookup(self) -> dict[str, list[str]]:
@@ -252,7 +251,7 @@ class FunctionSpec:
     best_effort: bool = False
     identity: str = field(init=False, repr=False)
 
-    def __new__(cls, *args: Any, **fields: Any) -> FunctionSpec:
+    def __new__(cls, **fields: Any) -> Self:
         """Refuse unknown fields with a suggestion before the generated `__init__` sees them."""
         check_field_names(fields)
         return super().__new__(cls)
@@ -334,8 +333,7 @@ def _plain(value: object) -> Any:
 def _check_name(label: str, value: object) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ConfigError(
-            f"{label} must be 1 to 128 letters, digits, '_', '-' or '.', not starting with '-' or '.'; "
-            f"it is {value!r}",
+            f"{label} must be 1 to 128 letters, digits, '_', '-' or '.', not starting with '-' or '.'; it is {value!r}",
             field=label,
         )
 

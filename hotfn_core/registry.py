@@ -102,7 +102,7 @@ class Registry:
         info = PluginInfo(entry_point.name, dist.name if dist else "?", dist.version if dist else "?")
         try:
             plugin = entry_point.load()
-        except Exception as error:  # a stranger's module may raise anything when it is imported
+        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything when it is imported
             self.plugins.append(info)
             self._problem(info, f"could not be imported: {type(error).__name__}: {error}", error)
             return
@@ -149,7 +149,7 @@ class Registry:
                 for name, factory in _checked(offered):
                     claims.by_name.setdefault(name, []).append((info, factory))
                     names.append(name)
-        except Exception as error:  # a stranger's hook may raise anything
+        except Exception as error:  # noqa: BLE001 - a stranger's hook may raise anything
             self._problem(info, f"failed in {hook}: {type(error).__name__}: {error}", error)
         for name in names:
             claimants = [str(claim[0]) for claim in claims.by_name[name]]
