@@ -1,0 +1,89 @@
+"""A queue of deadlines for things whose deadline moves all the time. Pure.
+
+A running copy's deadline moves twice per call, nearly always to later. So the heap keeps one entry per thing that may
+be too early; when such an entry reaches the top it is put back with the real time. Moving a deadline to later is one
+assignment, and there is never a timer to cancel.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Protocol
+
+NEVER = float("inf")
+
+
+class Timed(Protocol):
+    """A thing with a deadline. `due` is when it really is; `armed` is when the heap will look at it next."""
+
+    due: float
+    armed: float
+
+
+class Deadlines:
+    """The deadlines of one function, in seconds of the caller's clock."""
+
+    __slots__ = ("_dead", "_heap", "_order")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._order = 0  # keeps entries of the same time in order and things out of the comparison
+        self._dead = 0  # entries that no longer speak for their thing
+
+    def set(self, thing: Timed, when: float) -> None:
+        """Move the deadline of `thing` to `when`; NEVER takes it away."""
+        thing.due = when
+        if when < thing.armed:
+            if thing.armed != NEVER:
+                self._bury()
+            thing.armed = when
+            self._order += 1
+            heappush(self._heap, (when, self._order, thing))
+
+    def forget(self, thing: Timed) -> None:
+        """Take away the deadline of a thing that will not come back."""
+        thing.due = NEVER
+        if thing.armed != NEVER:
+            thing.armed = NEVER
+            self._bury()
+
+    def floor(self) -> float:
+        """Return a time that no deadline is before, in O(1). It may be too early."""
+        return self._heap[0][0] if self._heap else NEVER
+
+    def next(self) -> float:
+        """Return the earliest deadline, NEVER when there is none. O(log n) amortised."""
+        heap = self._heap
+        while heap:
+            when, order, thing = heap[0]
+            if when != thing.armed:
+                heappop(heap)
+                self._dead -= 1
+            elif thing.due == when:
+                return when
+            elif thing.due == NEVER:
+                thing.armed = NEVER
+                heappop(heap)
+            else:
+                thing.armed = thing.due
+                heapreplace(heap, (thing.due, order, thing))
+        return NEVER
+
+    def pop(self, now: float) -> Timed | None:
+        """Return a thing whose deadline has come and take its deadline away, or None."""
+        if self.floor() > now or self.next() > now:
+            return None
+        thing = heappop(self._heap)[2]
+        thing.due = thing.armed = NEVER
+        return thing
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def _bury(self) -> None:
+        """Count a dead entry, and rebuild before the dead outnumber the living: the heap stays bounded."""
+        self._dead += 1
+        if self._dead > 32 and 2 * self._dead > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[0] == entry[2].armed]
+            heapify(self._heap)
+            self._dead = 0
