@@ -1,0 +1,74 @@
+"""Reading YAML: one mapping, no aliases, no key twice, and the line of every top-level key."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any, NamedTuple
+
+import yaml
+
+from ._source import Source
+
+
+class Key(NamedTuple):
+    """One top-level key: its value and its line."""
+
+    value: Any
+    line: int
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without aliases: a few lines of them can stand for gigabytes, and no function file needs one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs leave it out
+            raise yaml.MarkedYAMLError(problem="aliases are not supported", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def load(source: Source, as_text: Container[str]) -> dict[str, Key]:
+    """Return the keys of the one mapping in the file. Values of the keys in `as_text` stay what is written."""
+    try:
+        loader = _Loader(source.text)
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise source.error("is not a function file: it has no keys")
+        _check_unique(source, root, "")
+        return {str(key.value): _key(loader, key, value, as_text) for key, value in root.value}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise source.error(f"is not YAML: {error.problem}", line=line) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+        raise source.error(f"is not YAML: {error}") from None
+    except RecursionError:
+        raise source.error("is nested too deeply") from None
+
+
+def _key(loader: yaml.SafeLoader, key: yaml.Node, node: yaml.Node, as_text: Container[str]) -> Key:
+    # A value of config is what stands there: `1.10` is not 1.1, and `yes` is not true.
+    value = _as_text(node) if key.value in as_text else loader.construct_document(node)
+    return Key(value, key.start_mark.line + 1)
+
+
+def _as_text(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _as_text(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_as_text(one) for one in node.value]
+    return "" if node.tag.endswith(":null") else node.value
+
+
+def _check_unique(source: Source, node: yaml.Node, prefix: str) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            _check_unique(source, one, prefix)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise source.error("a key must be a word", key=prefix, line=key.start_mark.line + 1)
+            if key.value in seen:
+                raise source.error("is there twice", key=prefix + key.value, line=key.start_mark.line + 1)
+            seen.add(key.value)
+            _check_unique(source, value, f"{prefix}{key.value}.")
