@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+from . import checks
 from .errors import ConfigError, did_you_mean
+from .headers import Headers, HeadersLike, header_pairs
 
 __all__ = [
     "Call",
@@ -25,91 +24,8 @@ __all__ = [
     "Headers",
     "HeadersLike",
     "Reply",
+    "header_pairs",
 ]
-
-HeadersLike = Mapping[str, str | Sequence[str]] | Iterable[tuple[str, str]]
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-
-
-class Headers(Mapping[str, str]):
-    """Header fields in the order they came, found without regard to case, immutable.
-
-    `headers["x"]` is the first value, `get_all("x")` all of them, `items_all()` every (name, value) pair as it
-    was sent. As a mapping it has each name once, in lower case.
-    """
-
-    __slots__ = ("_index", "_pairs")
-
-    def __init__(self, headers: HeadersLike = ()) -> None:
-        self._pairs: tuple[tuple[str, str], ...] = header_pairs(headers)
-        self._index: dict[str, list[str]] | None = None
-
-    @classmethod
-    def of_pairs(cls, pairs: Sequence[tuple[str, str]]) -> Headers:
-        """Wrap pairs that are known to be well-formed: the hot path's constructor."""
-        new = cls.__new__(cls)
-        new._pairs, new._index = tuple(pairs), None  # noqa: SLF001 - its own class
-        return new
-
-    def _lookup(self) -> dict[str, list[str]]:
-        if self._index is None:
-            index: dict[str, list[str]] = {}
-            for name, value in self._pairs:
-                index.setdefault(name.lower(), []).append(value)
-            self._index = index
-        return self._index
-
-    def __getitem__(self, name: str) -> str:
-        return self._lookup()[name.lower()][0]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._lookup()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lookup())
-
-    def __len__(self) -> int:
-        return len(self._lookup())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Headers):
-            return self._lookup() == other._lookup()
-        if isinstance(other, Mapping):
-            return self._lookup() == Headers(other)._lookup()
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(frozenset((name, tuple(values)) for name, values in self._lookup().items()))
-
-    def __repr__(self) -> str:
-        return f"Headers({list(self._pairs)!r})"
-
-    def get_all(self, name: str) -> list[str]:
-        """Return every value sent under `name`, in order; an empty list when there is none."""
-        return list(self._lookup().get(name.lower(), ()))
-
-    def items_all(self) -> tuple[tuple[str, str], ...]:
-        """Return every (name, value) pair in the order and the spelling they came in."""
-        return self._pairs
-
-
-def header_pairs(headers: HeadersLike) -> tuple[tuple[str, str], ...]:
-    """Flatten any accepted shape of headers to (name, value) pairs. Raises TypeError for anything else."""
-    if isinstance(headers, Headers):
-        return headers.items_all()
-    if not headers:
-        return ()
-    pairs: list[tuple[str, str]] = []
-    source = headers.items() if isinstance(headers, Mapping) else headers
-    for name, value in source:
-        values = (value,) if isinstance(value, str) else value
-        for one in values:
-            if not isinstance(name, str) or not isinstance(one, str):
-                raise TypeError(f"headers are pairs of strings, not {name!r}: {one!r}")
-            pairs.append((name, one))
-    return tuple(pairs)
 
 
 class Call(NamedTuple):
@@ -176,35 +92,6 @@ class Exit(NamedTuple):
         return f"{text} ({self.detail})" if self.detail else text
 
 
-class _Number(NamedTuple):
-    """The legal range of one numeric field of a FunctionSpec."""
-
-    low: float
-    high: float
-    unit: str
-    whole: bool = False
-    optional: bool = False
-
-
-_DAY = 86400.0
-_NUMBERS: dict[str, _Number] = {
-    "memory": _Number(1, 1_048_576, "MB", whole=True, optional=True),
-    "cpus": _Number(0.01, 1024, "cores", optional=True),
-    "timeout": _Number(0.001, _DAY, "seconds"),
-    "idle_timeout": _Number(0, 30 * _DAY, "seconds"),
-    "queue_timeout": _Number(0.001, _DAY, "seconds"),
-    "start_timeout": _Number(0.001, _DAY, "seconds"),
-    "stop_grace": _Number(0, 3600, "seconds"),
-    "max_concurrency": _Number(1, 10_000, "instances", whole=True),
-    "min_instances": _Number(0, 10_000, "instances", whole=True),
-    "max_queue": _Number(0, 1_000_000, "calls", whole=True),
-    "max_calls": _Number(1, 1_000_000_000, "calls", whole=True, optional=True),
-    "max_age": _Number(0.001, 365 * _DAY, "seconds", optional=True),
-    "max_request": _Number(0, 1 << 31, "bytes", whole=True),
-    "max_response": _Number(0, 1 << 31, "bytes", whole=True),
-}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FunctionSpec:
     """The frozen description of a function. Any difference in it is another function.
@@ -252,20 +139,22 @@ class FunctionSpec:
     identity: str = field(init=False, repr=False)
 
     def __new__(cls, **fields: Any) -> Self:
-        """Refuse unknown fields with a suggestion before the generated `__init__` sees them."""
+        """Refuse unknown fields with a suggestion, and a missing name, before the generated `__init__` does."""
         check_field_names(fields)
+        if "name" not in fields:
+            raise ConfigError("a function needs a name", field="name")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for label in ("app", "name", "driver", "format"):
-            _check_name(label, getattr(self, label))
-        self._set("image", _check_text("image", self.image))
-        self._set("command", _check_command(self.command))
-        self._set("env", _check_env(self.env))
-        self._set("headers", _check_headers(self.headers))
-        for label, rule in _NUMBERS.items():
-            self._set(label, _check_number(label, getattr(self, label), rule))
-        self._set("driver_options", _check_options(self.driver_options))
+            checks.check_name(label, getattr(self, label))
+        self._set("image", checks.check_text("image", self.image))
+        self._set("command", checks.check_command(self.command))
+        self._set("env", checks.check_env(self.env))
+        self._set("headers", checks.check_headers(self.headers))
+        for label, rule in checks.NUMBERS.items():
+            self._set(label, checks.check_number(label, getattr(self, label), rule))
+        self._set("driver_options", checks.check_options(self.driver_options))
         if not isinstance(self.best_effort, bool):
             raise ConfigError(f"best_effort must be true or false, not {self.best_effort!r}", field="best_effort")
         if self.min_instances > self.max_concurrency:
@@ -287,7 +176,7 @@ class FunctionSpec:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field but `identity` as plain dicts, lists, strings and numbers."""
-        return {label: _plain(getattr(self, label)) for label in FIELD_NAMES}
+        return {label: checks.plain(getattr(self, label)) for label in FIELD_NAMES}
 
     def replace(self, **changes: Any) -> FunctionSpec:
         """Return another function that differs in `changes`. Raises ConfigError as the constructor does."""
@@ -320,98 +209,3 @@ def check_field_names(names: Iterable[str]) -> None:
     for name in names:
         if name not in FIELD_NAMES:
             raise ConfigError(f'a function has no field "{name}"{did_you_mean(name, FIELD_NAMES)}', field=name)
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _check_name(label: str, value: object) -> None:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ConfigError(
-            f"{label} must be 1 to 128 letters, digits, '_', '-' or '.', not starting with '-' or '.'; it is {value!r}",
-            field=label,
-        )
-
-
-def _check_text(label: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{label} must be a string, not {value!r}", field=label)
-    if "\0" in value:
-        raise ConfigError(f"{label} contains a NUL byte: {value!r}", field=label)
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ConfigError(f"{label} is not valid text: {value!r}", field=label) from None
-    return value
-
-
-def _check_command(value: object) -> tuple[str, ...]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise ConfigError(
-            f"command must be a list of strings (argv), not {value!r}; hotfn runs no shell", field="command"
-        )
-    command = tuple(_check_text("command", part) for part in value)
-    if command and not command[0]:
-        raise ConfigError("command starts with an empty string", field="command")
-    return command
-
-
-def _check_env(value: object) -> Mapping[str, str]:
-    env = _check_mapping("env", value)
-    for name, text in env.items():
-        if not _ENV_NAME.fullmatch(name):
-            raise ConfigError(f"env: {name!r} is not a name of an environment variable", field="env")
-        if not isinstance(text, str) or "\0" in text:
-            # The value may be a secret, so it is not repeated here.
-            raise ConfigError(f"env: the value of {name} must be a string without NUL bytes", field="env")
-    return MappingProxyType(env)
-
-
-def _check_headers(value: object) -> Mapping[str, str]:
-    headers = _check_mapping("headers", value)
-    for name, text in headers.items():
-        if not isinstance(text, str) or not name or any(c in name + text for c in "\r\n\0"):
-            raise ConfigError(f"headers: {name!r}: {text!r} is not a header", field="headers")
-    return MappingProxyType(headers)
-
-
-def _check_options(value: object) -> Mapping[str, Any]:
-    options = _check_mapping("driver_options", value)
-    try:
-        text = json.dumps(_plain(options), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"driver_options must hold strings, numbers, lists and tables only: {error}", field="driver_options"
-        ) from None
-    return MappingProxyType({key: _frozen(one) for key, one in json.loads(text).items()})
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return MappingProxyType({key: _frozen(one) for key, one in value.items()})
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
-
-
-def _check_mapping(label: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{label} must be a table with string keys, not {value!r}", field=label)
-    return dict(value)
-
-
-def _check_number(label: str, value: object, rule: _Number) -> float | int | None:
-    if value is None and rule.optional:
-        return None
-    kind = "a whole number" if rule.whole else "a number"
-    allowed = f"{kind} of {rule.unit} from {rule.low:g} to {rule.high:.10g}" + (" or none" if rule.optional else "")
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (whole or (isinstance(value, float) and not rule.whole and math.isfinite(value))):
-        raise ConfigError(f"{label} must be {allowed}, not {value!r}", field=label)
-    assert isinstance(value, int | float)
-    if not rule.low <= value <= rule.high:
-        raise ConfigError(f"{label} must be {allowed}; {value!r} is out of range", field=label)
-    return value if rule.whole else float(value)

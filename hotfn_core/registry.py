@@ -6,6 +6,7 @@ asks for what it should have brought. Nothing here is global; every Manager has 
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _Thing = TypeVar("_Thing", Driver, IOProtocol)
+
+# What a stranger's code may raise when it is imported, looked at or called: anything, and some modules call sys.exit().
+_ANYTHING = (Exception, SystemExit)
 
 OBSERVER_HOOKS = ("hotfn_call_finished", "hotfn_instance_changed", "hotfn_stderr_line")
 
@@ -42,13 +46,15 @@ class PluginInfo:
         return f'plugin "{self.name}" ({self.distribution} {self.version})'.replace(" )", ")")
 
 
+_Claimants = list[tuple[PluginInfo, Callable[[], Any]]]
+
+
 @dataclass(slots=True)
 class _Claims:
     """The factories of one kind, by name, each with the plugins that claim the name."""
 
     kind: str
-    base: type
-    by_name: dict[str, list[tuple[PluginInfo, Callable[[], Any]]]] = field(default_factory=dict)
+    by_name: dict[str, _Claimants] = field(default_factory=dict)
 
 
 class Registry:
@@ -62,8 +68,8 @@ class Registry:
         self.pm = pluggy.PluginManager("hotfn")
         self.pm.add_hookspecs(hookspecs)
         self.plugins: list[PluginInfo] = []
-        self._drivers = _Claims("driver", Driver)
-        self._protocols = _Claims("protocol", IOProtocol)
+        self._drivers = _Claims("driver")
+        self._protocols = _Claims("protocol")
         for plugin in plugins:
             self._add(plugin, PluginInfo(_name_of(plugin), "added by the program", ""))
         if entry_points:
@@ -102,7 +108,7 @@ class Registry:
         info = PluginInfo(entry_point.name, dist.name if dist else "?", dist.version if dist else "?")
         try:
             plugin = entry_point.load()
-        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything when it is imported
+        except _ANYTHING as error:
             self.plugins.append(info)
             self._problem(info, f"could not be imported: {type(error).__name__}: {error}", error)
             return
@@ -110,52 +116,44 @@ class Registry:
 
     def _add(self, plugin: object, info: PluginInfo) -> None:
         self.plugins.append(info)
-        if isinstance(plugin, type):
-            self._problem(info, f"is the class {plugin.__name__}; register an object of it or a module")
-            return
-        info.hooks = tuple(name for name in _hooks_of(self.pm, plugin))
-        if not self._hooks_are_known(plugin, info):
-            return
-        if self.pm.has_plugin(info.name):
-            self._problem(info, "has the name of another plugin")
-            return
-        try:
-            self.pm.register(plugin, info.name)
-        except (ValueError, pluggy.PluginValidationError) as error:
+        try:  # to look at a stranger's object can run its code
+            misfit = self._misfit(plugin, info)
+            if not misfit:
+                self.pm.register(plugin, info.name)
+        except _ANYTHING as error:
             self._problem(info, f"was refused: {error}", error)
+            return
+        if misfit:
+            self._problem(info, misfit)
             return
         info.drivers = self._claim(self._drivers, plugin, info, "hotfn_register_drivers")
         info.protocols = self._claim(self._protocols, plugin, info, "hotfn_register_protocols")
 
-    def _hooks_are_known(self, plugin: object, info: PluginInfo) -> bool:
-        known = [name for name in vars(hookspecs) if name.startswith("hotfn_")]
-        for name in info.hooks:
-            if name not in known:
-                self._problem(info, f'has a hook "{name}" that does not exist{did_you_mean(name, known)}')
-                return False
-        for name in dir(plugin):
-            if name in known and name not in info.hooks and callable(getattr(plugin, name, None)):
-                self._problem(info, f'has a function "{name}" that is not marked with @hookimpl')
-                return False
-        return True
+    def _misfit(self, plugin: object, info: PluginInfo) -> str:
+        """Say what keeps `plugin` from being registered, or return an empty string; note its hooks in `info`."""
+        if isinstance(plugin, type):
+            return f"is the class {plugin.__name__}; register an object of it or a module"
+        info.hooks = tuple(_hooks_of(self.pm, plugin))
+        namesake = next((str(other) for other in self.plugins if other.name == info.name and other is not info), "")
+        if namesake:
+            return f"has the name of another: {namesake}"
+        return _wrong_hook(plugin, info.hooks)
 
     def _claim(self, claims: _Claims, plugin: object, info: PluginInfo, hook: str) -> tuple[str, ...]:
         """Ask one plugin for its factories; a hook that raises or returns nonsense spoils that plugin only."""
         others = [other for other in self.pm.get_plugins() if other is not plugin]
         caller = self.pm.subset_hook_caller(hook, remove_plugins=others)
-        names: list[str] = []
         try:
-            for offered in caller():
-                for name, factory in _checked(offered):
-                    claims.by_name.setdefault(name, []).append((info, factory))
-                    names.append(name)
-        except Exception as error:  # noqa: BLE001 - a stranger's hook may raise anything
+            factories = dict(pair for offered in caller() for pair in _checked(offered))
+        except _ANYTHING as error:
             self._problem(info, f"failed in {hook}: {type(error).__name__}: {error}", error)
-        for name in names:
-            claimants = [str(claim[0]) for claim in claims.by_name[name]]
+            return ()
+        for name, factory in factories.items():
+            claimants = claims.by_name.setdefault(name, [])
+            claimants.append((info, factory))
             if len(claimants) > 1:
                 self._problem(info, _clash(claims.kind, name, claimants))
-        return tuple(names)
+        return tuple(factories)
 
     def _make(self, claims: _Claims, name: str, base: type[_Thing]) -> _Thing:
         found = claims.by_name.get(name)
@@ -163,11 +161,12 @@ class Registry:
             raise ConfigError(self._unknown(claims, name), field=claims.kind)
         info, factory = found[0]
         if len(found) > 1:
-            raise PluginError(_clash(claims.kind, name, [str(claim[0]) for claim in found]), plugin=info.name)
+            text = f"{info} {_clash(claims.kind, name, found)}"
+            raise PluginError(text, plugin=info.name, distribution=info.distribution)
         where = {"plugin": info.name, "distribution": info.distribution}
         try:
             thing = factory()
-        except Exception as error:  # a stranger's factory may raise anything
+        except _ANYTHING as error:
             text = f'{info}: the {claims.kind} "{name}" could not be made: {type(error).__name__}: {error}'
             raise PluginError(text, **where) from error
         if not isinstance(thing, base):
@@ -211,6 +210,21 @@ def _hooks_of(pm: pluggy.PluginManager, plugin: object) -> Iterable[str]:
             yield options.get("specname") or name
 
 
+def _wrong_hook(plugin: object, hooks: tuple[str, ...]) -> str:
+    """Say which hook of `plugin` would never be called as its author means it, or return an empty string."""
+    known = [name for name in vars(hookspecs) if name.startswith("hotfn_")]
+    for name in hooks:
+        if name not in known:
+            return f'has a hook "{name}" that does not exist{did_you_mean(name, known)}'
+    for name in sorted(set(known).intersection(dir(plugin))):
+        method = getattr(plugin, name)
+        if name not in hooks and callable(method):
+            return f'has a function "{name}" that is not marked with @hookimpl'
+        if inspect.iscoroutinefunction(method):
+            return f'has an async hook "{name}"; hooks are plain functions'
+    return ""
+
+
 def _checked(offered: object) -> Iterable[tuple[str, Callable[[], Any]]]:
     if not isinstance(offered, Mapping):
         raise TypeError(f"it must return a mapping of names to factories, not {offered!r}")
@@ -220,5 +234,6 @@ def _checked(offered: object) -> Iterable[tuple[str, Callable[[], Any]]]:
         yield name, factory
 
 
-def _clash(kind: str, name: str, claimants: list[str]) -> str:
-    return f'brings the {kind} "{name}", which has more than one owner: {" and ".join(claimants)}; uninstall one'
+def _clash(kind: str, name: str, claimants: _Claimants) -> str:
+    owners = " and ".join(str(info) for info, _ in claimants)
+    return f'brings the {kind} "{name}", which has more than one owner: {owners}; uninstall one'
