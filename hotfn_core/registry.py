@@ -133,6 +133,7 @@ class Registry:
         """Say what keeps `plugin` from being registered, or return an empty string; note its hooks in `info`."""
         if isinstance(plugin, type):
             return f"is the class {plugin.__name__}; register an object of it or a module"
+        hash(plugin)  # pluggy keeps plugins in sets, and would raise later, for all of them
         info.hooks = tuple(_hooks_of(self.pm, plugin))
         namesake = next((str(other) for other in self.plugins if other.name == info.name and other is not info), "")
         if namesake:

@@ -45,9 +45,7 @@ FAILED = {"CallTimeout", "InstanceExited", "BadReply", "CallAborted"}
 
 def error_classes() -> dict[str, type[HotfnError]]:
     return {
-        name: thing
-        for name, thing in vars(errors).items()
-        if inspect.isclass(thing) and issubclass(thing, HotfnError)
+        name: thing for name, thing in vars(errors).items() if inspect.isclass(thing) and issubclass(thing, HotfnError)
     }
 
 
