@@ -1,0 +1,22 @@
+"""When hotfn gives up on a call, as the functions read it: RFC 3339 in UTC with exactly three digits of fraction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+# The last moment that the text can tell: 9999-12-31T23:59:59.999Z.
+_LAST = 253_402_300_799_999
+
+
+def rfc3339_millis(moment: float) -> str:
+    """Write seconds since the epoch as `2018-01-30T16:52:39.786Z`; what no calendar reaches is cut to its ends."""
+    # Clamped as seconds first: an infinity has no integer.
+    millis = min(round(min(max(moment, 0.0), 1e12) * 1000), _LAST)
+    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    # Thousands of calls share a second, and strftime costs more than the rest of a request.
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

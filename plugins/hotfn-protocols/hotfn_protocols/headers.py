@@ -1,0 +1,46 @@
+"""The rules of header fields that the protocols share: what a name is, and which fields end at each hop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from hotfn_core.errors import LocalProtocolError
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Control characters can end a line and so start another message; halves of surrogate pairs are no text at all.
+UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+# What concerns one connection only and is never handed on, in either direction.
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+@lru_cache(maxsize=1024)
+def canonical(name: str) -> str:
+    """Spell a name as the functions know it: upper case at the start and behind each dash, lower case elsewhere.
+
+    So `CONTENT-TYPE` is `Content-Type`, and `FN_CALL_ID` is `Fn_call_id`: an underscore starts no word.
+    Raises LocalProtocolError for what is not a name.
+    """
+    if not TOKEN.fullmatch(name):
+        raise LocalProtocolError(f"{name[:80]!r} is not the name of a header")
+    return "-".join(word.capitalize() for word in name.split("-"))
+
+
+def check_value(name: str, value: str) -> str:
+    """Return the value without the blanks around it. Raises LocalProtocolError when it cannot be written safely."""
+    if UNSAFE.search(value):
+        raise LocalProtocolError(f"the value of the header {name} holds a control character or broken text")
+    return value.strip(" \t")
+
+
+def connection_options(values: Iterable[str]) -> set[str]:
+    """Return what Connection headers name, in lower case: `close`, `keep-alive`, or fields that end here."""
+    return {option.strip(" \t").lower() for value in values for option in value.split(",")}
+
+
+def ends_here(name: str, named: set[str]) -> bool:
+    """Say whether a field (in lower case) concerns this connection only; `named` is what Connection names."""
+    return name in _HOP_BY_HOP or name in named or name.startswith("proxy-")

@@ -1,0 +1,100 @@
+"""Reading the head of an HTTP reply, once all of it is there.
+
+httptools parses; here it is decided what the head means: which fields are passed on and how the body is framed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import httptools
+
+from hotfn_core.errors import RemoteProtocolError, ReplyTooLarge
+from hotfn_core.protocol import ReplyHead
+
+from .headers import connection_options, ends_here
+from .stray import not_a_reply, shown
+
+MAX_FIELDS = 100
+
+PREFIX = b"HTTP/1."
+
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n")
+
+
+class Head(NamedTuple):
+    """The head of one reply. `length` is None without Content-Length; `closes` when the function goes away after it."""
+
+    event: ReplyHead
+    length: int | None
+    chunked: bool
+    closes: bool
+
+
+def find_end(data: bytes | bytearray, start: int) -> int:
+    """Return where the head ends, behind its blank line, or -1. Nothing before `start` can be part of that end."""
+    at = data.find(b"\n\r\n", start)
+    bare = data.find(b"\n\n", start, at + 1 if at >= 0 else len(data))
+    if bare >= 0:
+        return bare + 2
+    return at + 3 if at >= 0 else -1
+
+
+def parse(raw: bytes) -> Head:
+    """Parse a complete head. Raises RemoteProtocolError when it is none."""
+    fields, parser = _fields(raw)
+    if len(fields) > MAX_FIELDS:
+        raise ReplyTooLarge(f"the function answered with {len(fields)} header fields, more than {MAX_FIELDS}")
+    status = parser.get_status_code()
+    if not 100 <= status <= 999:
+        raise not_a_reply(raw, "an HTTP status from 100 to 999")
+    return _meaning(status, parser.get_http_version(), fields)
+
+
+class _Fields:
+    """What httptools calls back."""
+
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[str, str]] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def _fields(raw: bytes) -> tuple[list[tuple[str, str]], httptools.HttpResponseParser]:
+    seen = _Fields()
+    parser = httptools.HttpResponseParser(seen)
+    try:
+        # Some functions end the head, or all its lines, in a bare newline, which httptools does not take.
+        parser.feed_data(_BARE_LINE_END.sub(b"\r\n", raw) if raw.count(b"\n") != raw.count(b"\r\n") else raw)
+    except httptools.HttpParserError as error:
+        raise RemoteProtocolError(f"the function answered with a bad HTTP head, {shown(raw)}: {error}") from None
+    if not seen.complete:
+        raise not_a_reply(raw, "an HTTP head")
+    return seen.fields, parser
+
+
+def _meaning(status: int, version: str, fields: list[tuple[str, str]]) -> Head:
+    named = connection_options(value for name, value in fields if name.lower() == "connection")
+    length: int | None = None
+    coding = ""
+    headers = []
+    for pair in fields:
+        name = pair[0].lower()
+        if name == "content-length":
+            length = int(pair[1])
+        elif name == "transfer-encoding":
+            coding = f"{coding},{pair[1].strip().lower()}"
+        if not ends_here(name, named):
+            headers.append(pair)
+    closes = "close" in named or (version == "1.0" and "keep-alive" not in named)
+    if coding not in {"", ",chunked"}:
+        raise RemoteProtocolError(f"the function's reply has the transfer encoding {coding[1:]!r}; chunked is known")
+    return Head(ReplyHead(status, tuple(headers)), length, bool(coding), closes)
