@@ -1,4 +1,4 @@
-"""The core by itself, as `pip install hotfn-core` leaves it. Only the tox env `core` runs this: there no plugin is installed."""
+"""The core by itself, as `pip install hotfn-core` leaves it. Run by the tox env `core` only, where no plugin is."""
 
 from __future__ import annotations
 

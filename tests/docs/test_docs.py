@@ -1,8 +1,8 @@
 """The docs are true: links resolve, Python parses, and a block that is marked `run` runs.
 
-A fenced block is marked by the word after its language: ```python run, ```bash run. Blocks of one page run in order in one
-directory, each in a process of its own, with the repository's docs/examples at hand as `examples`. A ```console block
-is text to read. Every ```python block must parse, marked or not; `await` may stand outside of a function in it.
+A fenced block is marked by the word after its language: ```python run, ```bash run. Blocks of one page run in order in
+one directory, each in a process of its own, with the repository's docs/examples at hand as `examples`. A ```console
+block is text to read. Every ```python block must parse, marked or not; `await` may stand outside of a function in it.
 """
 
 from __future__ import annotations
