@@ -1,0 +1,91 @@
+"""From the rules' short codes to errors that a caller can read: what happened, whose fault, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .actions import Fail
+from .errors import (
+    CallAborted,
+    CallError,
+    CallTimeout,
+    DriverUnavailable,
+    HotfnError,
+    LaunchFailed,
+    QueueTimeout,
+    Saturated,
+    ShuttingDown,
+)
+from .model import FunctionSpec
+
+
+def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None) -> CallError:
+    """Make the error for a Fail. `cause` is the last failed start's error. Not for `instance_exited`: the instance
+    explains its own end."""
+    error = _MAKERS[action.code](spec, cause)
+    error.retry_after = action.retry_after
+    return error
+
+
+def _saturated(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
+    return Saturated(
+        f"{spec.full_name} is saturated: max_concurrency ({spec.max_concurrency}) copies are busy and max_queue "
+        f"({spec.max_queue}) calls wait; call again later or raise one of them"
+    )
+
+
+def _queue_timeout(spec: FunctionSpec, cause: BaseException | None) -> CallError:
+    text = (
+        f"no copy of {spec.full_name} became free in time (queue_timeout {spec.queue_timeout:g} s, or the call's own "
+        f"deadline); call again later or raise max_concurrency"
+    )
+    return QueueTimeout(text + (f"; the last start failed: {_text(cause)}" if cause else ""))
+
+
+def _launch_failed(spec: FunctionSpec, cause: BaseException | None) -> CallError:
+    error = LaunchFailed(f"{spec.full_name} could not be started: {_text(cause)}")
+    if isinstance(cause, HotfnError):
+        error.status = cause.status
+    error.__cause__ = cause
+    return error
+
+
+def _shutting_down(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
+    return ShuttingDown(f"{spec.full_name} takes no calls: it is shutting down")
+
+
+def _call_timeout(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
+    return CallTimeout(
+        f"{spec.full_name} did not answer in time (timeout {spec.timeout:g} s, or the call's own deadline); "
+        f"its copy is stopped"
+    )
+
+
+def _aborted(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
+    return CallAborted(f"{spec.full_name} was shut down before it had answered")
+
+
+def _text(cause: BaseException | None) -> str:
+    if cause is None:
+        return "its copies end before their first call"
+    if isinstance(cause, HotfnError):
+        return cause.message
+    return f"the driver failed: {type(cause).__name__}: {cause}"
+
+
+_MAKERS: dict[str, Callable[[FunctionSpec, BaseException | None], CallError]] = {
+    "saturated": _saturated,
+    "queue_timeout": _queue_timeout,
+    "launch_failed": _launch_failed,
+    "shutting_down": _shutting_down,
+    "call_timeout": _call_timeout,
+    "aborted": _aborted,
+}
+
+
+def unavailable(spec: FunctionSpec, cause: DriverUnavailable) -> LaunchFailed:
+    """The driver could not be opened: no call can reach the function."""
+    error = LaunchFailed(f"{spec.full_name} could not be started: {cause.message}", status=cause.status)
+    error.function = spec.full_name
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,253 @@
+"""One running copy: a container and a conversation with it, one call at a time.
+
+An `Instance` is the container's receiver. It moves bytes between the container and the protocol's connection and tells
+its owner, the supervisor, how each call ended. Errors of drivers and protocols are translated here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .actions import StopReason
+from .driver import Container
+from .errors import (
+    BadReply,
+    CallError,
+    InstanceExited,
+    InvalidCall,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ReplyTooLarge,
+)
+from .model import Call, Exit, FunctionSpec
+from .protocol import Connection, Event, ReplyBody, ReplyEnd, ReplyHead
+from .stderr import StderrReader
+
+
+class Owner(Protocol):
+    """Whom an instance reports to. Every method may hand the instance its next call before it returns."""
+
+    def reply_received(
+        self, instance: Instance, call_id: str, head: ReplyHead, body: bytes, retire: StopReason | None
+    ) -> None: ...
+
+    def call_broke(self, instance: Instance, call_id: str, error: CallError, retire: StopReason) -> None: ...
+
+    def disturbed(self, instance: Instance, reason: StopReason) -> None: ...
+
+    def exited(self, instance: Instance) -> None: ...
+
+
+class Instance:
+    """One copy of a function.
+
+    `number` is its name in the rules, `id` its name for people. `container` is there once it was launched. `exit` is
+    there once it is gone. `trouble` is what it did wrong while it had no call, for a log and an error message.
+    """
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_early",
+        "_head",
+        "_hot",
+        "_owner",
+        "_size",
+        "_spec",
+        "_stderr",
+        "call",
+        "closing",
+        "container",
+        "exit",
+        "id",
+        "number",
+        "served",
+        "trouble",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        spec: FunctionSpec,
+        number: int,
+        connection: Connection,
+        stderr: StderrReader,
+        *,
+        hot: bool,
+    ) -> None:
+        self.number = number
+        self.id = f"{spec.identity[:12]}-{number}"
+        self.container: Container | None = None
+        self.call: Call | None = None
+        self.closing = False  # it is being stopped: what it still says is nobody's
+        self.exit: Exit | None = None
+        self.served = 0
+        self.trouble = ""
+        self._early: list[bytes] = []  # what a cold copy wrote before it was given its call
+        self._owner = owner
+        self._spec = spec
+        self._connection = connection
+        self._stderr = stderr
+        self._hot = hot
+        self._head: ReplyHead | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+
+    # ---- what the supervisor calls
+
+    def begin(self, call: Call, expires: float) -> None:
+        """Write the call to the copy. `expires` is wall-clock time.
+
+        Raises InvalidCall when the protocol cannot carry it; nothing was written then and the copy is as it was.
+        """
+        try:
+            data = self._connection.encode(call, expires)
+        except LocalProtocolError as error:
+            raise InvalidCall(error.message) from error
+        container = self.container
+        assert container is not None
+        self.call = call
+        self.served += 1
+        if isinstance(data, bytes):
+            container.write(data)
+        else:
+            for piece in data:
+                container.write(piece)
+        if not self._hot:
+            container.write_eof()
+            early, self._early = self._early, []
+            for piece in early:
+                self.stdout_received(piece)
+
+    def end_call(self) -> None:
+        """The call is over for its caller; whatever of its reply is here or still comes is dropped."""
+        self.call = None
+        self._head = None
+        self._body = []
+        self._size = 0
+
+    def exit_error(self) -> InstanceExited:
+        """Explain to a caller how the copy ended under its call."""
+        how = str(self.exit) if self.exit is not None else "was lost"
+        if self.exit is not None and self.exit.oom and self._spec.memory is not None:
+            how = f"out of memory, limit {self._spec.memory} MB: {how}"
+        text = f"{self._spec.full_name} {how} before it had answered"
+        if self.trouble:
+            text += f" ({self.trouble})"
+        return InstanceExited(text + self.last_words())
+
+    def last_words(self) -> str:
+        """Return the last lines of stderr as the end of an error message, "" when there are none."""
+        tail = self._stderr.tail()
+        return f"; its last lines on stderr:\n{tail}" if tail else ""
+
+    # ---- what the container calls (the Receiver)
+
+    def stdout_received(self, data: bytes) -> None:
+        """Take bytes of a reply, and hand it over when it is whole."""
+        if self.closing:
+            return
+        if self.call is None and not self._hot:
+            self._hold(data)
+            return
+        try:
+            events = self._connection.receive(data)
+        except Exception as error:  # RemoteProtocolError, or a stranger's protocol that fails in its own way
+            self._broken(error)
+            return
+        if events:
+            self._take(events)
+
+    def stderr_received(self, data: bytes) -> None:
+        """Take bytes of the log."""
+        call = self.call
+        self._stderr.feed(data, call.id if call is not None else "")
+
+    def stdout_eof(self) -> None:
+        """No reply can come any more. A cold protocol waits for the exit code all the same."""
+        if self._hot and not self.closing:
+            self._broken(RemoteProtocolError("it closed its stdout and kept running"), idle="protocol_error")
+
+    def exited(self, exit: Exit) -> None:
+        """The copy is gone. Its end may be what completes the reply."""
+        self.exit = exit
+        if self.call is not None and not self.closing:
+            self._last_events(exit)
+        self._stderr.finish()
+        self._owner.exited(self)
+
+    # ---- replies
+
+    def _hold(self, data: bytes) -> None:
+        """A cold copy need not read its stdin to answer, so it may be faster than the call that is written to it."""
+        self._early.append(data)
+        self._size += len(data)
+        if self._size > self._spec.max_response:
+            self._broken(self._too_large())
+
+    def _too_large(self) -> ReplyTooLarge:
+        return ReplyTooLarge(f"its reply is larger than max_response, {self._spec.max_response} bytes")
+
+    def _take(self, events: Sequence[Event]) -> None:
+        """Collect a reply. Only the last event may end it: the owner may begin the next call inside of that."""
+        if self.call is None:
+            self._broken(RemoteProtocolError("it answered when nobody had asked"))
+            return
+        end: ReplyEnd | None = None
+        for event in events:
+            if end is not None:
+                self._broken(RemoteProtocolError("the protocol reports more after the end of a reply"))
+                return
+            kind = event.__class__
+            if kind is ReplyBody:
+                data: bytes = event[0]  # type: ignore[assignment]
+                self._body.append(data)
+                self._size += len(data)
+            elif kind is ReplyHead:
+                self._head = event  # type: ignore[assignment]
+            else:
+                end = event  # type: ignore[assignment]
+        if self._size > self._spec.max_response:
+            self._broken(self._too_large())
+        elif end is not None:
+            self._finish(end)
+
+    def _finish(self, end: ReplyEnd) -> None:
+        head, body, call = self._head, self._body, self.call
+        if head is None or call is None:
+            self._broken(RemoteProtocolError("the protocol reports a reply without a head"))
+            return
+        retire: StopReason | None = None
+        if end.excess:
+            retire = "excess_output"
+        elif not (end.reusable and self._hot):
+            retire = "recycled"
+        self.end_call()
+        self._owner.reply_received(self, call.id, head, body[0] if len(body) == 1 else b"".join(body), retire)
+
+    def _broken(self, error: Exception, idle: StopReason = "excess_output") -> None:
+        """The copy is out of step: it ends, and the call it has with it. `idle` is the reason when it has none."""
+        if isinstance(error, RemoteProtocolError):
+            what = error.message
+        else:
+            what = f"the protocol {self._spec.format!r} failed: {type(error).__name__}: {error}"
+        self.trouble = what
+        call, self.closing = self.call, True
+        if call is None:
+            self._owner.disturbed(self, idle)
+            return
+        self.end_call()
+        broke = BadReply(f"{self._spec.full_name} gave a bad reply: {what}{self.last_words()}")
+        broke.__cause__ = error
+        too_large = isinstance(error, ReplyTooLarge)
+        self._owner.call_broke(self, call.id, broke, "excess_output" if too_large else "protocol_error")
+
+    def _last_events(self, exit: Exit) -> None:
+        try:
+            events = self._connection.receive_eof(exit)
+        except Exception as error:  # as in stdout_received; the caller is told how the copy ended and this
+            self.trouble = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+            return
+        if events:
+            self._take(events)

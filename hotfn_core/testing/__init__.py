@@ -1,0 +1,23 @@
+"""For tests: of functions, of drivers and protocols, and of hotfn itself.
+
+`simulate` runs a program in virtual time with a seeded schedule; `FakeDriver` and its protocols need no process;
+`check_driver` and `check_protocol` hold anyone's plugin against the contract; `guests` has function programs. Import the
+kits from their modules: `hotfn_core.testing.check_driver`, `hotfn_core.testing.check_protocol`.
+"""
+
+from .fake import Behaviour, FakeColdProtocol, FakeContainer, FakeDriver, FakePlugin, FakeProtocol, fake_spec
+from .simloop import Deadlock, RunawayLoop, SimulatedLoop, simulate
+
+__all__ = [
+    "Behaviour",
+    "Deadlock",
+    "FakeColdProtocol",
+    "FakeContainer",
+    "FakeDriver",
+    "FakePlugin",
+    "FakeProtocol",
+    "RunawayLoop",
+    "SimulatedLoop",
+    "fake_spec",
+    "simulate",
+]
