@@ -62,6 +62,9 @@ def test_every_test_that_is_named_after_a_flaw_is_in_its_row() -> None:
 
 def test_a_row_that_proves_nothing_is_found() -> None:
     table = rows(
-        "| W01 | x | `test_w01_real` |\n| W02 | x | `test_w02_absent` |\n| O3 | x | later |\n| B01 | x | it has no slots at all |\n"
+        "| W01 | x | `test_w01_real` |\n"
+        "| W02 | x | `test_w02_absent` |\n"
+        "| O3 | x | later |\n"
+        "| B01 | x | it has no slots at all |\n"
     )
     assert unproven(table, {"test_w01_real"}) == ["W02: no test test_w02_absent", "O3: no test and no reason"]
