@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hotfn_core.errors import ConfigError
+
 from ._source import Config, Source
 from .durations import parse_duration
 

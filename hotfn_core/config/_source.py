@@ -9,6 +9,7 @@ from typing import Any
 
 from hotfn_core.errors import ConfigError, did_you_mean
 from hotfn_core.model import FIELD_NAMES, FunctionSpec
+
 from .durations import parse_duration
 
 MAX_BYTES = 256 * 1024

@@ -12,6 +12,7 @@ from typing import Any
 
 from hotfn_core.errors import ConfigError
 from hotfn_core.model import FIELD_NAMES
+
 from ._source import Config, Source
 from ._yaml import Key, load
 

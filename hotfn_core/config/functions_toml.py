@@ -19,6 +19,7 @@ from typing import Any
 
 from hotfn_core.errors import ConfigError
 from hotfn_core.model import FIELD_NAMES, FunctionSpec
+
 from ._source import Config, Source
 
 _TOP = ("app", "defaults", "functions")

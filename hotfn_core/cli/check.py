@@ -1,0 +1,87 @@
+"""`hotfn check`: is a configuration right, and who enforces its limits?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hotfn_core.config import find_config, read_config
+from hotfn_core.errors import ConfigError, HotfnError
+from hotfn_core.manager import check_limits
+from hotfn_core.model import FunctionSpec
+from hotfn_core.registry import Registry
+
+from .common import EXIT_USAGE, config_option, logging_options
+
+_LIMITS = ("memory", "cpus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to be said about one function. `problem` is "" when it is right."""
+
+    function: str
+    driver: str = ""
+    format: str = ""
+    hot: bool = False
+    limits: dict[str, str] | None = None
+    problem: str = ""
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@logging_options
+@click.pass_context
+def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """Validate a configuration, and say what each driver enforces.
+
+    Every function is checked as far as that is possible without starting it: its fields, its driver, its IO
+    protocol and its limits. Exit status 2 when anything is wrong.
+    """
+    path = config_path or find_config()
+    if path is None:
+        raise ConfigError("there is no functions.toml or func.yaml here; name one with -c")
+    config, problems = read_config(path)
+    registry = Registry()
+    verdicts = [_verdict(registry, spec) for spec in config.functions.values()]
+    verdicts += [Verdict(function=name, problem=error.message) for name, error in problems.items()]
+    report: dict[str, Any] = {"path": str(path), "notes": config.notes, "functions": [asdict(one) for one in verdicts]}
+    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(path, config.notes, verdicts)))
+    ctx.exit(EXIT_USAGE if any(one.problem for one in verdicts) else 0)
+
+
+def _verdict(registry: Registry, spec: FunctionSpec) -> Verdict:
+    try:
+        driver = registry.driver(spec.driver)
+        protocol = registry.protocol(spec.format)
+        check_limits(spec, driver)
+        driver.validate(spec)
+    except HotfnError as error:
+        return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, problem=error.message)
+    limits = {limit: _limit(spec, limit, driver.enforces) for limit in _LIMITS}
+    return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, hot=protocol.hot, limits=limits)
+
+
+def _limit(spec: FunctionSpec, limit: str, enforced: frozenset[str]) -> str:
+    """Say what comes of one limit: the number and whether it holds."""
+    value = getattr(spec, limit)
+    if value is None:
+        return "unlimited"
+    return f"{value:g}, enforced" if limit in enforced else f"{value:g}, not enforced (best_effort)"
+
+
+def _text(path: Path, notes: Iterable[str], verdicts: Iterable[Verdict]) -> Iterable[str]:
+    for one in verdicts:
+        if one.problem:
+            yield f"wrong  {one.function}: {one.problem}"
+            continue
+        limits = ", ".join(f"{limit} {text}" for limit, text in (one.limits or {}).items())
+        yield f"ok     {one.function}: driver {one.driver}, {one.format} ({'hot' if one.hot else 'cold'}), {limits}"
+    yield from (f"note   {note}" for note in notes)
+    yield f"{path}: checked"

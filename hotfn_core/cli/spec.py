@@ -1,0 +1,129 @@
+"""From the options of `hotfn run` to a FunctionSpec: the configuration, or nothing, with the options on top."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hotfn_core.config import find_config, load_config
+from hotfn_core.errors import ConfigError
+from hotfn_core.model import FunctionSpec
+
+_NAMELESS = "run"
+_OPTION_OF = {"driver_options": "--driver-option", "command": "COMMAND", "name": "FUNCTION"}
+
+
+def resolve(
+    config_path: Path | None, function: str, command: Sequence[str], options: Mapping[str, Any]
+) -> FunctionSpec:
+    """Return the function to run. `options` are fields of FunctionSpec; those that are None were not given.
+
+    Raises ConfigError, with the name of the option where one is to blame.
+    """
+    given = {field: value for field, value in options.items() if value is not None and value != {}}
+    if command:
+        given["command"] = tuple(command)
+    base = _configured(config_path, function, given)
+    try:
+        return base.replace(**_merged(base, given)) if base else _from_options(function, given)
+    except ConfigError as error:
+        if error.field not in given and error.field not in _OPTION_OF:
+            raise
+        option = _OPTION_OF.get(error.field, f"--{error.field.replace('_', '-')}")
+        raise ConfigError(f"{option}: {error.message}", field=error.field) from None
+
+
+def _configured(path: Path | None, function: str, given: Mapping[str, Any]) -> FunctionSpec | None:
+    """Return the function of the configuration, or None when the options describe one of their own."""
+    complete = bool(given.get("command") or given.get("image"))
+    if path is None:
+        if complete and not function:
+            return None  # a command of its own does not become the only function of a file that lies around
+        path = find_config()
+    if path is None:
+        if not complete:
+            raise ConfigError(_nothing_to_run(function))
+        return None
+    return load_config(path).function(function)
+
+
+def _nothing_to_run(function: str) -> str:
+    what = f'function "{function}"' if function else "what to run"
+    return (
+        f"{what}: there is no functions.toml or func.yaml here; name one with -c, or give the command itself: "
+        "hotfn run -- COMMAND [ARG]..."
+    )
+
+
+def _from_options(function: str, given: dict[str, Any]) -> FunctionSpec:
+    app, _, name = function.rpartition("/")
+    fields = {"name": name or _NAMELESS, **({"app": app} if app else {}), **given}
+    if "image" in fields:
+        fields.setdefault("driver", "docker")
+    return FunctionSpec(**fields)
+
+
+def _merged(base: FunctionSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes to `base`: an option wins over the file; tables are merged, entry by entry."""
+    changes = dict(given)
+    for field in ("env", "driver_options"):
+        if field in given:
+            changes[field] = {**getattr(base, field), **given[field]}
+    return changes
+
+
+def environment(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the variables that `K=V` and `K` stand for. `K` takes its value from hotfn's own environment, so that
+    a secret is on no command line. Raises ConfigError for a `K` that is not set."""
+    env: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise ConfigError(f"--env: {name} is not set in the environment; set it, or write {name}=VALUE")
+            value = os.environ[name]
+        env[name] = value
+    return env
+
+
+def driver_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the table that `K=V` pairs stand for; `A.B=V` sets B in the table A. Raises ConfigError."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not all(path.split(".")):
+            raise ConfigError(f"--driver-option: write NAME=VALUE, not {path!r}")
+        *tables, name = path.split(".")
+        inner = options
+        for table in tables:
+            inner = inner.setdefault(table, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--driver-option: {path}: {table} has a value already and cannot be a table too")
+        inner[name] = _value(text)
+    return options
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML would (`4`, `true`, `[1, 2]`, `"x"`); what is not TOML is a string."""
+    import tomllib
+
+    if "\n" in text:
+        return text
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text
+
+
+def headers(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs that `Name: value` lines stand for. Raises ConfigError."""
+    pairs = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise ConfigError(f"--header: write 'Name: value', not {name!r}")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
