@@ -1,0 +1,230 @@
+"""Whoever is measured: each keeps its own guests and answers `calls(n)` with the seconds that one call took."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from hotfn_core import Call, FunctionSpec, InstanceChange, Limits, Manager, hookimpl
+from hotfn_core.registry import Registry
+
+BODY = b"x" * 200
+ENVIRONMENT = {"FN_FORMAT": "http"}
+
+
+class Contender(Protocol):
+    """One way to have a function called."""
+
+    def calls(self, count: int) -> float: ...
+
+    def close(self) -> None: ...
+
+
+def http_request() -> bytes:
+    """Return the very bytes that hotfn sends, so that the guest has the same work on both sides."""
+    connection = Registry().protocol("http").connect(Limits())
+    encoded = connection.encode(Call("0" * 26, BODY), time.time() + 30)
+    return encoded if isinstance(encoded, bytes) else b"".join(encoded)
+
+
+def http_reply() -> bytes:
+    """Return the bytes that the guest answers."""
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+class PingPong:
+    """The floor: blocking os.write and os.read over two pipes, one call after another."""
+
+    def __init__(self, guest: Path) -> None:
+        self._process = start(guest)
+        self._request, self._reply = http_request(), http_reply()
+
+    def calls(self, count: int) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        stdin, stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        request, wanted = self._request, len(self._reply)
+        begin = time.perf_counter()
+        for _ in range(count):
+            os.write(stdin, request)
+            got = len(os.read(stdout, 65536))
+            while got < wanted:
+                got += len(os.read(stdout, 65536))
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None:
+        end(self._process)
+
+
+class Hot:
+    """`Manager.call` on a copy that is hot: one caller, or several at once."""
+
+    def __init__(
+        self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], *, callers: int = 1, copies: int = 1
+    ) -> None:
+        self._loop = new_loop()
+        self._callers = callers
+        self._manager = self._loop.run_until_complete(Manager().__aenter__())
+        self._spec = FunctionSpec(name="echo", command=(str(guest),), format="http", max_concurrency=copies)
+
+    def calls(self, count: int) -> float:
+        return self._loop.run_until_complete(self._call(count))
+
+    async def _call(self, count: int) -> float:
+        begin = time.perf_counter()
+        if self._callers == 1:
+            await self._caller(count)
+        else:
+            await asyncio.gather(*(self._caller(count // self._callers) for _ in range(self._callers)))
+        return (time.perf_counter() - begin) / count
+
+    async def _caller(self, count: int) -> None:
+        call, spec = self._manager.call, self._spec
+        for _ in range(count):
+            reply = await call(spec, BODY)
+            assert reply.body == BODY
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._manager.aclose())
+        self._loop.close()
+
+
+class Cold:
+    """`Manager.call` with a start for each call. The copies' ends are waited for between calls and not timed."""
+
+    def __init__(self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], protocol: str) -> None:
+        self._loop = new_loop()
+        self._gone = asyncio.Event()
+        self._manager = self._loop.run_until_complete(Manager(plugins=[self]).__aenter__())
+        self._spec = FunctionSpec(name="echo", command=(str(guest),), format=protocol, idle_timeout=0)
+
+    @hookimpl
+    def hotfn_instance_changed(self, change: InstanceChange) -> None:
+        if change.state == "gone":
+            self._gone.set()
+
+    def calls(self, count: int) -> float:
+        return self._loop.run_until_complete(self._call(count))
+
+    async def _call(self, count: int) -> float:
+        spent = 0.0
+        for _ in range(count):
+            self._gone.clear()
+            begin = time.perf_counter()
+            reply = await self._manager.call(self._spec, BODY)
+            spent += time.perf_counter() - begin
+            assert reply.cold
+            assert reply.body == BODY
+            await self._gone.wait()
+        return spent / count
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._manager.aclose())
+        self._loop.close()
+
+
+class PopenHttp:
+    """`subprocess.Popen`, one request, its reply; the end of the process is not timed."""
+
+    def __init__(self, guest: Path) -> None:
+        self._guest = guest
+        self._request, self._reply = http_request(), http_reply()
+
+    def calls(self, count: int) -> float:
+        spent = 0.0
+        for _ in range(count):
+            begin = time.perf_counter()
+            process = start(self._guest)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            os.write(process.stdin.fileno(), self._request)
+            got = b""
+            while len(got) < len(self._reply):
+                got += os.read(process.stdout.fileno(), 65536)
+            spent += time.perf_counter() - begin
+            assert got == self._reply
+            end(process)
+        return spent / count
+
+    def close(self) -> None: ...
+
+
+class PopenDefault:
+    """`subprocess.Popen` and `communicate`: stdin, its end, stdout, and the exit status, which makes it a reply."""
+
+    def __init__(self, guest: Path) -> None:
+        self._guest = guest
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            process = subprocess.Popen(
+                [self._guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"FN_FORMAT": "default"}
+            )
+            output, _ = process.communicate(BODY)
+            assert (output, process.returncode) == (BODY, 0)
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None: ...
+
+
+def echo(body: bytes) -> bytes:
+    """What the process pool runs."""
+    return body
+
+
+class Pool:
+    """`ProcessPoolExecutor`, the pool that everybody has: one call after another, or as many at once as it likes."""
+
+    def __init__(self, workers: int, *, at_once: bool = False) -> None:
+        self._pool = ProcessPoolExecutor(workers)
+        self._at_once = at_once
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        if self._at_once:
+            replies = list(self._pool.map(echo, [BODY] * count))
+            assert len(replies) == count
+        else:
+            for _ in range(count):
+                assert self._pool.submit(echo, BODY).result() == BODY
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+class Command:
+    """A program from its start to its end."""
+
+    def __init__(self, *argv: str) -> None:
+        self._argv = argv
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            subprocess.run(self._argv, check=True, stdout=subprocess.DEVNULL)
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None: ...
+
+
+def start(guest: Path) -> subprocess.Popen[bytes]:
+    """Start a guest that speaks http, with unbuffered pipes."""
+    return subprocess.Popen([guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Close a guest's pipes and wait for it."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+    process.wait(10)

@@ -1,0 +1,61 @@
+"""The guard of the benchmarks: a real regression is a miss, and noise is none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from verdict import Bound, bounds_table, judge, span, spread, times_table
+
+AT_MOST = Bound("hot", "one", "hotfn", "ping-pong", "<=", 3.5)
+AT_LEAST = Bound("hot", "one", "Pool", "hotfn", ">=", 8)
+
+
+def noisy(ratio: float, seed: int, rounds: int = 21) -> list[float]:
+    """Return ratios of a machine that disturbs one side or the other in a third of the rounds, twofold at the worst."""
+    dice = random.Random(seed)
+    usual = [ratio * dice.uniform(0.97, 1.03) for _ in range(rounds)]
+    return [one * dice.uniform(0.5, 2) if dice.random() < 1 / 3 else one for one in usual]
+
+
+def test_the_ratio_is_of_rounds_that_were_next_to_each_other() -> None:
+    assert AT_MOST.ratios({"hotfn": [4.0, 40.0], "ping-pong": [2.0, 20.0]}) == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_noise_alone_is_no_miss(seed: int) -> None:
+    assert judge(AT_MOST, noisy(3.0, seed)) == "ok"
+    assert judge(AT_LEAST, noisy(9.5, seed)) == "ok"
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_at_the_very_bound_noise_is_no_miss_in_three_tries(seed: int) -> None:
+    tries = noisy(3.5, seed) + noisy(3.5, seed + 1000) + noisy(3.5, seed + 2000)
+    assert judge(AT_MOST, tries) in {"ok", "near"}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_regression_by_a_third_is_a_miss_in_spite_of_noise(seed: int) -> None:
+    tries = noisy(3.5 * 4 / 3, seed) + noisy(3.5 * 4 / 3, seed + 1000) + noisy(3.5 * 4 / 3, seed + 2000)
+    assert judge(AT_MOST, tries) == "MISS"
+    tries = noisy(8 * 3 / 4, seed) + noisy(8 * 3 / 4, seed + 1000) + noisy(8 * 3 / 4, seed + 2000)
+    assert judge(AT_LEAST, tries) == "MISS"
+
+
+def test_between_the_two_it_is_near() -> None:
+    assert judge(AT_MOST, [3.4] * 9 + [3.6] * 11) == "near"
+    assert judge(AT_MOST, [3.4] * 5 + [3.6] * 15) == "MISS"
+    assert judge(AT_MOST, [3.5] * 20) == "ok"
+
+
+def test_the_tables_read_well() -> None:
+    times = {"hotfn": [20e-6, 22e-6, 21e-6], "Popen": [2e-3, 2e-3, 2e-3]}
+    assert times_table({("hot", "one"): times}).splitlines()[2:] == [
+        "| hot | one | hotfn | 21.0 us | 20.5 us - 21.5 us |",
+        "| hot | one | Popen | 2.00 ms | 2.00 ms - 2.00 ms |",
+    ]
+    assert bounds_table([(AT_MOST, [3.0, 3.2, 3.1], "ok")]).splitlines()[2:] == [
+        "| hot, one cpu: hotfn / ping-pong | 3.10 | 3.05 - 3.15 | <= 3.5 | ok |"
+    ]
+    assert (span(0.000_999), span(0.0123)) == ("999.0 us", "12.30 ms")
+    assert spread([1.0, 2.0, 3.0]) == (1.5, 2.0, 2.5)
