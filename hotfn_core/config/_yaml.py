@@ -35,20 +35,25 @@ def load(source: Source, as_text: Container[str]) -> dict[str, Key]:
         if not isinstance(root, yaml.MappingNode):
             raise source.error("is not a function file: it has no keys")
         _check_unique(source, root, "")
-        return {str(key.value): _key(loader, key, value, as_text) for key, value in root.value}
+        return {str(key.value): _key(source, loader, key, value, as_text) for key, value in root.value}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise source.error(f"is not YAML: {error.problem}", line=line) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+    except yaml.YAMLError as error:
         raise source.error(f"is not YAML: {error}") from None
     except RecursionError:
         raise source.error("is nested too deeply") from None
 
 
-def _key(loader: yaml.SafeLoader, key: yaml.Node, node: yaml.Node, as_text: Container[str]) -> Key:
+def _key(source: Source, loader: yaml.SafeLoader, key: yaml.Node, node: yaml.Node, as_text: Container[str]) -> Key:
+    line = key.start_mark.line + 1
     # A value of config is what stands there: `1.10` is not 1.1, and `yes` is not true.
-    value = _as_text(node) if key.value in as_text else loader.construct_document(node)
-    return Key(value, key.start_mark.line + 1)
+    if key.value in as_text:
+        return Key(_as_text(node), line)
+    try:
+        return Key(loader.construct_document(node), line)
+    except ValueError as error:  # a date or a number that cannot be
+        raise source.error(f"is no value: {error}", key=str(key.value), line=line) from None
 
 
 def _as_text(node: yaml.Node) -> Any:

@@ -61,6 +61,8 @@ def _fields(source: Source, keys: Mapping[str, Key]) -> dict[str, Any]:
         del fields["format"]  # an empty format is the default one
     if "config" in keys:
         fields["env"] = keys["config"].value
+        if not isinstance(fields["env"], dict):
+            raise source.error("must be a table of strings", key="config", line=keys["config"].line)
     if "headers" in keys:
         fields["headers"] = _headers(keys["headers"].value)
     if fields.get("driver") == "local":
