@@ -66,26 +66,23 @@ def _too_large(what: str, size: int, limit: int) -> str:
 class DefaultConnection(Connection):
     """Gathers stdout until the exit, which alone says whether it is a reply."""
 
-    __slots__ = ("_chunks", "_left", "_max_body")
+    __slots__ = ("_body", "_max_body")
 
     def __init__(self, limits: Limits) -> None:
-        self._max_body = self._left = limits.max_body
-        self._chunks: list[bytes] = []
+        self._max_body = limits.max_body
+        self._body = bytearray()
 
     def encode(self, call: Call, expires: float) -> bytes:
         return call.body
 
     def receive(self, data: bytes) -> Sequence[Event]:
-        self._left -= len(data)
-        if self._left < 0:
+        if len(self._body) + len(data) > self._max_body:
             raise ReplyTooLarge(f"the function wrote more than {self._max_body} bytes to stdout")
-        self._chunks.append(data)
+        self._body += data
         return ()
 
     def receive_eof(self, exit: Exit) -> Sequence[Event]:
         if exit.code != 0 or exit.oom or exit.signal is not None:
             return ()
-        body = b"".join(self._chunks)
-        self._chunks.clear()
-        end = ReplyEnd(reusable=False)
-        return [ReplyHead(200, ()), ReplyBody(body), end] if body else [ReplyHead(200, ()), end]
+        head, end = ReplyHead(200, ()), ReplyEnd(reusable=False)
+        return [head, ReplyBody(bytes(self._body)), end] if self._body else [head, end]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from hotfn_core.errors import LocalProtocolError
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The names of methods and header fields. Nobody needs more, and names are kept.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+
+# Of one reply.
+MAX_FIELDS = 100
 
 # Control characters can end a line and so start another message; halves of surrogate pairs are no text at all.
 UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -41,6 +46,6 @@ def connection_options(values: Iterable[str]) -> set[str]:
     return {option.strip(" \t").lower() for value in values for option in value.split(",")}
 
 
-def ends_here(name: str, named: set[str]) -> bool:
+def ends_here(name: str, named: AbstractSet[str]) -> bool:
     """Say whether a field (in lower case) concerns this connection only; `named` is what Connection names."""
     return name in _HOP_BY_HOP or name in named or name.startswith("proxy-")

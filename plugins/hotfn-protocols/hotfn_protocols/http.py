@@ -65,11 +65,12 @@ class HttpConnection(Connection):
 
     def receive_eof(self, exit: Exit) -> Sequence[Event]:
         # Another exit than 0 explains itself, with what the function wrote to stderr.
-        if self._reader is None or exit.code != 0:
+        if exit.code != 0:
             return ()
-        if self._reader.missing:
-            raise RemoteProtocolError(f"the function exited and still owed {self._reader.missing}")
-        return [self._end(b"")]
+        missing = self._reader.missing if self._reader else "the rest of the head of its reply" if self._pending else ""
+        if missing:
+            raise RemoteProtocolError(f"the function exited and still owed {missing}")
+        return [self._end(b"")] if self._reader else ()
 
     def _read_heads(self, data: bytes) -> Sequence[Event]:
         """Read over interim replies (1xx) to the head that counts, and into its body."""

@@ -13,10 +13,8 @@ import httptools
 from hotfn_core.errors import RemoteProtocolError, ReplyTooLarge
 from hotfn_core.protocol import ReplyHead
 
-from .headers import connection_options, ends_here
+from .headers import MAX_FIELDS, connection_options, ends_here
 from .stray import not_a_reply, shown
-
-MAX_FIELDS = 100
 
 PREFIX = b"HTTP/1."
 

@@ -35,16 +35,17 @@ class JsonProtocol(IOProtocol):
 
 
 class JsonConnection(Connection):
-    """`_calling` while a call runs; `_chunks` hold an object that has begun, `_scan` where it stands."""
+    """`_calling` while a call runs; `_scan` knows where in its reply's object `_held` ends."""
 
-    __slots__ = ("_blanks", "_calling", "_chunks", "_encoder", "_limits", "_room", "_scan")
+    __slots__ = ("_blanks", "_calling", "_encoder", "_held", "_limits", "_scan")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._encoder = Encoder(limits.max_head)
         self._blanks = Blanks(limits.max_head)
         self._calling = False
-        self._clear()
+        self._held = bytearray()  # of an object that has begun
+        self._scan = ObjectEnd()
 
     def encode(self, call: Call, expires: float) -> bytes:
         assert not self._calling, "one call at a time"
@@ -53,7 +54,7 @@ class JsonConnection(Connection):
         return data
 
     def receive(self, data: bytes) -> Sequence[Event]:
-        if not self._chunks:
+        if not self._held:
             stripped = data.lstrip(_BLANK)
             self._blanks.count(len(data) - len(stripped))
             data = stripped
@@ -67,32 +68,25 @@ class JsonConnection(Connection):
 
     def receive_eof(self, exit: Exit) -> Sequence[Event]:
         # Another exit than 0 explains itself, with what the function wrote to stderr.
-        if self._chunks and exit.code == 0:
+        if self._held and exit.code == 0:
             raise RemoteProtocolError("the function exited in the middle of its JSON reply")
         return ()
 
     def _read_object(self, data: bytes) -> Sequence[Event]:
         end = self._scan.feed(data)
-        self._chunks.append(data if end < 0 else data[:end])
-        self._room -= len(self._chunks[-1])
-        if self._room < 0:
+        size = len(self._held) + (len(data) if end < 0 else end)
+        if size > self._limits.max_body * ESCAPED + self._limits.max_head:
             raise ReplyTooLarge(f"the function's JSON reply is too large for a body of {self._limits.max_body} bytes")
-        return () if end < 0 else self._finish(data[end:])
+        if end < 0:
+            self._held += data
+            return ()
+        head, body = parse(self._held + data[:end] if self._held else data[:end], self._limits)
+        return [head, ReplyBody(body), self._end(data[end:])] if body else [head, self._end(data[end:])]
 
-    def _finish(self, rest: bytes) -> Sequence[Event]:
-        head, body = parse(b"".join(self._chunks))
-        if len(body) > self._limits.max_body:
-            raise ReplyTooLarge(
-                f"the body of the function's reply has {len(body)} bytes, over the limit of {self._limits.max_body}"
-            )
+    def _end(self, rest: bytes) -> ReplyEnd:
         self._calling = False
-        self._clear()
+        self._scan = ObjectEnd()
+        self._held = bytearray()
         self._blanks.reset()
         excess = self._blanks.excess(rest, _BLANK)
-        end = ReplyEnd(reusable=False, excess=excess) if excess else _END
-        return [head, ReplyBody(body), end] if body else [head, end]
-
-    def _clear(self) -> None:
-        self._chunks: list[bytes] = []
-        self._scan = ObjectEnd()
-        self._room = self._limits.max_body * ESCAPED + self._limits.max_head
+        return ReplyEnd(reusable=False, excess=excess) if excess else _END

@@ -12,10 +12,10 @@ from hotfn_core.errors import RemoteProtocolError
 
 MAX_DEPTH = 200
 
-_MARK = re.compile(rb'["{}\[\]]')
-# Possessive, so that a body of sixteen million escapes leaves nothing behind to come back to.
+# Possessive throughout, so that a body of sixteen million escapes leaves nothing behind to come back to.
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_QUOTE, _BACKSLASH = b'"\\'
+_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_QUOTE = ord('"')
 
 
 class ObjectEnd:
@@ -33,40 +33,37 @@ class ObjectEnd:
 
         Raises RemoteProtocolError when it is nested deeper than MAX_DEPTH.
         """
-        at = 0
-        while at < len(data):
-            if self._in_string:
+        at = self._through_string(data, 0) if self._in_string else 0
+        while (at := _skip(_TO_BRACKET, data, at)) < len(data):
+            mark = data[at]
+            at += 1
+            if mark == _QUOTE:  # of a string that goes on in the next bytes
+                self._in_string = True
                 at = self._through_string(data, at)
-                continue
-            found = _MARK.search(data, at)
-            if found is None:
-                return -1
-            at = found.end()
-            if self._closes(data[at - 1]):
-                return at
+            elif mark in b"{[":
+                self._depth += 1
+                if self._depth > MAX_DEPTH:
+                    raise RemoteProtocolError(f"the function's JSON reply is nested deeper than {MAX_DEPTH}")
+            else:
+                self._depth -= 1
+                if not self._depth:
+                    return at
         return -1
 
     def _through_string(self, data: bytes, at: int) -> int:
-        """Return the position behind the string's quote, or the end of the data."""
-        if self._escaped:
+        """Return the position behind the string's quote, or the end of the data when it is not there."""
+        if self._escaped and data:
             self._escaped = False
             at += 1
-        found = _IN_STRING.match(data, at)
-        assert found is not None
-        at = found.end()
+        at = _skip(_IN_STRING, data, at)
         if at < len(data):
             self._in_string = data[at] != _QUOTE
-            self._escaped = data[at] == _BACKSLASH
-        return at + 1
+            self._escaped = self._in_string  # the only other byte it stops at is a backslash without its second half
+            at += 1
+        return at
 
-    def _closes(self, mark: int) -> bool:
-        """Take a quote or a bracket outside of strings; say whether it ends the object."""
-        if mark == _QUOTE:
-            self._in_string = True
-        elif mark in b"{[":
-            self._depth += 1
-            if self._depth > MAX_DEPTH:
-                raise RemoteProtocolError(f"the function's JSON reply is nested deeper than {MAX_DEPTH}")
-        else:
-            self._depth -= 1
-        return not self._depth
+
+def _skip(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    found = pattern.match(data, at)
+    assert found is not None, "the pattern matches nothing at all, too"
+    return found.end()
