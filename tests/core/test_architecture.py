@@ -34,7 +34,9 @@ DIRECTION: dict[str, set[str]] = {
     # the rules
     "actions": {"errors", "model"},
     "deadlines": set(),
-    "state": VALUES | {"actions", "deadlines"},
+    "records": {"actions", "deadlines", "model"},
+    "ledger": VALUES | {"actions", "deadlines", "records"},
+    "state": VALUES | {"actions", "deadlines", "records", "ledger"},
     # the contracts and who fulfils them
     "protocol": VALUES,
     "driver": VALUES,
@@ -69,7 +71,7 @@ STRANGERS: dict[str, set[str]] = {
     "pytest": {"testing"},
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
-PURE = {"state", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
+PURE = {"state", "ledger", "records", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
 # The modules of the core that a plugin builds on: the contracts, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
 PUBLIC |= {"hotfn_core.protocol", "hotfn_core.testing"}

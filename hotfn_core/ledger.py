@@ -1,0 +1,196 @@
+"""What there is of one function: its calls, its copies, its deadlines, and the moves between their phases.
+
+Nothing is decided here; `state` decides. Each move keeps every count right and writes down the action it stands for,
+so that what the rules know and what they say cannot part ways.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+
+from .actions import Action, Assign, Drop, Fail, FailCode, Launch, LaunchReason, Stop, StopReason
+from .deadlines import NEVER, Deadlines
+from .model import FunctionSpec
+from .records import Alarm, Copy, Phase, Waiter
+
+STOP_AGAIN = 1.0  # seconds after a kill until the next one, doubled each time up to STOP_AGAIN_MAX
+STOP_AGAIN_MAX = 30.0
+
+
+class Ledger:
+    """The books of one function.
+
+    `launched` and `stopped` (by reason) count copies. `waiting`, `starting`, `idle`, `busy` and `stopping` are how
+    many there are now. Times are seconds of one monotonic clock.
+    """
+
+    def __init__(self, spec: FunctionSpec, *, hot: bool) -> None:
+        self.spec = spec
+        self.hot = hot
+        self.launched = 0
+        self.stopped: Counter[str] = Counter()
+        self.starting = 0
+        self.busy = 0
+        self._actions: list[Action] = []
+        self._calls: dict[str, Waiter] = {}
+        self._waiting: OrderedDict[str, Waiter] = OrderedDict()  # of _calls; its first is found in O(1)
+        self._copies: dict[int, Copy] = {}
+        self._idle: list[Copy] = []
+        self._deadlines = Deadlines()
+        self._backoff, self._drain, self._linger = Alarm(), Alarm(), Alarm()
+        self._fresh: Copy | None = None  # became ready in this very fact
+        self._last_end: StopReason | None = None
+        self._dropped = False
+
+    # ---- what can be asked
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no copy has yet."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> int:
+        """Copies that wait for a call."""
+        return len(self._idle)
+
+    @property
+    def alive(self) -> int:
+        """Starting, idle, busy and stopping copies: what `max_concurrency` bounds."""
+        return len(self._copies)
+
+    @property
+    def useful(self) -> int:
+        """Copies that serve or will serve: all but the stopping ones."""
+        return self.starting + len(self._idle) + self.busy
+
+    @property
+    def stopping(self) -> int:
+        """Copies that have been told to end and are not gone."""
+        return len(self._copies) - self.useful
+
+    def phase(self, number: int) -> Phase | None:
+        """Return the phase of a copy, None when it is gone."""
+        copy = self._copies.get(number)
+        return copy.phase if copy else None
+
+    def next_deadline(self) -> float:
+        """Return when `time_passed` must be told next, NEVER (infinity) when nothing can happen by time alone."""
+        return min(self._deadlines.next(), self._queue_due())
+
+    def wake_at(self) -> float:
+        """Return a time not after `next_deadline()`, in O(1): what a timekeeper that is asked often looks at."""
+        floor = self._deadlines.floor()
+        return min(floor, self._queue_due()) if self._waiting else floor
+
+    def _queue_due(self) -> float:
+        """The queue is in order of arrival, so its first call is the first to pass `queue_timeout`."""
+        return self._oldest().arrived + self.spec.queue_timeout if self._waiting else NEVER
+
+    def _oldest(self) -> Waiter:
+        return next(iter(self._waiting.values()))
+
+    def _backing_off(self, now: float) -> bool:
+        return now < self._backoff.due < NEVER
+
+    def _taken(self) -> list[Action]:
+        actions = self._actions
+        self._actions = []
+        return actions
+
+    # ---- moves of a copy
+
+    def _launch_one(
+        self, now: float, reason: LaunchReason, idle_until: float = NEVER, waiter: Waiter | None = None
+    ) -> Copy:
+        copy = Copy(self.launched + 1, reason, now, idle_until, STOP_AGAIN)
+        self.launched = copy.number
+        self.starting += 1
+        self._copies[copy.number] = copy
+        self._deadlines.set(copy, now + self.spec.start_timeout)
+        self._deadlines.forget(self._linger)
+        self._dropped = False
+        if waiter is not None:
+            waiter.copy, copy.call = copy, waiter
+        self._actions.append(Launch(copy.number, reason, waiter.id if waiter else ""))
+        return copy
+
+    def _leave(self, copy: Copy) -> None:
+        """Take the copy out of the phase it is in. It counts as stopping until it is put into another."""
+        if copy.phase == "starting":
+            self.starting -= 1
+        elif copy.phase == "busy":
+            self.busy -= 1
+            assert copy.call is not None
+            self._calls.pop(copy.call.id, None)  # gone already if the end of the call is why the copy leaves
+            copy.call = None
+        elif copy.phase == "idle":
+            self._idle.remove(copy)
+        copy.phase = "stopping"
+
+    def _assign(self, now: float, copy: Copy, waiter: Waiter) -> None:
+        """Give the call to the copy, which has been taken out of the idle ones."""
+        del self._waiting[waiter.id]
+        if waiter.armed != NEVER:
+            self._deadlines.forget(waiter)
+        copy.phase = "busy"
+        copy.call = waiter
+        copy.calls += 1
+        copy.last = not self.hot or copy.calls == self.spec.max_calls
+        waiter.copy = copy
+        self.busy += 1
+        expires = min(now + self.spec.timeout, waiter.deadline)
+        self._deadlines.set(copy, expires)
+        if copy is self._fresh:
+            cold = "first" if copy.reason == "min_instances" else copy.reason
+            started = now - max(copy.launched, waiter.arrived)
+            self._actions.append(Assign(copy.number, waiter.id, expires, cold, started))
+        else:
+            self._actions.append(Assign(copy.number, waiter.id, expires))
+
+    def _rest(self, now: float, copy: Copy) -> None:
+        """The copy, taken out of its phase, has nothing to do from now on."""
+        copy.phase = "idle"
+        self._idle.append(copy)
+        until = now + self.spec.idle_timeout
+        copy.idle_until = until if copy.calls else min(until, copy.idle_until)
+        self._deadlines.set(copy, min(copy.idle_until, copy.expires_at))
+
+    def _stop(self, now: float, copy: Copy, reason: StopReason, grace: float | None = None) -> None:
+        """End the copy. It gets `stop_grace` when no other `grace` is given, and none while it starts."""
+        if grace is None:
+            grace = 0.0 if copy.phase == "starting" else self.spec.stop_grace
+        self._leave(copy)
+        copy.stop_reason = self._last_end = reason
+        self.stopped[reason] += 1
+        self._deadlines.set(copy, now + (grace or copy.retry))
+        self._actions.append(Stop(copy.number, grace, reason))
+
+    def _stop_again(self, now: float, copy: Copy) -> None:
+        """The copy was told to end and is still there."""
+        self._actions.append(Stop(copy.number, 0.0, copy.stop_reason))
+        self._deadlines.set(copy, now + copy.retry)
+        copy.retry = min(2 * copy.retry, STOP_AGAIN_MAX)
+
+    # ---- moves of a call
+
+    def _end_call(self, waiter: Waiter) -> None:
+        self._calls.pop(waiter.id, None)
+        self._waiting.pop(waiter.id, None)
+        self._deadlines.forget(waiter)
+
+    def _fail(self, now: float, waiter: Waiter, code: FailCode, retry_after: float | None = None) -> None:
+        self._end_call(waiter)
+        self._actions.append(Fail(waiter.id, code, retry_after))
+        if waiter.copy is not None and waiter.copy.phase in ("starting", "idle"):
+            self._stop(now, waiter.copy, "cancelled")  # a cold copy, started for nobody now
+
+    def _fail_waiting(self, now: float) -> None:
+        for waiter in list(self._waiting.values()):
+            self._fail(now, waiter, "shutting_down")
+
+    def _drop(self) -> None:
+        self._dropped = True
+        for alarm in (self._backoff, self._drain):
+            self._deadlines.forget(alarm)
+        self._actions.append(Drop())
