@@ -1,7 +1,7 @@
 """hotfn keeps functions hot: start on the first call, reuse for the next, stop when idle.
 
-    async with Manager() as manager:
-        reply = await manager.call(FunctionSpec(name="echo", command=("cat",)), b"hello")
+async with Manager() as manager:
+    reply = await manager.call(FunctionSpec(name="echo", command=("cat",)), b"hello")
 """
 
 from .driver import Container, ContainerSpec, Driver, Receiver

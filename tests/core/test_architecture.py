@@ -236,6 +236,23 @@ def long_files(folder: Path, limit: int = FILE_LINES) -> list[str]:
     return [f"{path.name} has {lines} lines" for path, lines in lengths.items() if lines > limit]
 
 
+def broad_excepts(folder: Path) -> list[str]:
+    """Say where anything at all is caught without a comment on that line, or the next, that says why."""
+    wrong = []
+    for path in sources(folder):
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            broad = isinstance(node, ast.ExceptHandler) and catches_anything(node.type)
+            if broad and not any("# " in line for line in lines[node.lineno - 1 : node.lineno + 1]):
+                wrong.append(f"{path.name}:{node.lineno}")
+    return wrong
+
+
+def catches_anything(caught: ast.expr | None) -> bool:
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(one is None or (isinstance(one, ast.Name) and one.id in {"Exception", "BaseException"}) for one in names)
+
+
 class TestTheCore:
     def test_every_file_has_its_place_in_the_table(self) -> None:
         parts = {part(module_name(path, CORE)) for path in sources(CORE)}
@@ -286,6 +303,11 @@ class TestSize:
         assert longest == []
         assert statistics.median(lengths.values()) <= FUNCTION_MEDIAN
         assert statistics.quantiles(lengths.values(), n=10)[-1] <= FUNCTION_90TH
+
+
+@pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
+def test_who_catches_anything_says_why(folder: Path) -> None:
+    assert broad_excepts(folder) == []
 
 
 def test_the_plugins_of_this_repository_are_found() -> None:
@@ -372,6 +394,14 @@ class TestTheChecksThemselves:
         plugin = plant("hotfn_mine", driver="import hotfn_core, httptools, msgspec").parent
         (plugin / "pyproject.toml").write_text('[project]\ndependencies = ["hotfn-core>=0.1", "msgspec>=0.18,<1"]')
         assert undeclared(plugin) == ["hotfn_mine.driver:1 imports httptools"]
+
+    @pytest.mark.parametrize("what", [" Exception", " BaseException as e", "", " (OSError, Exception)"])
+    def test_a_broad_except_without_a_reason_is_found(self, plant: Callable[..., Path], what: str) -> None:
+        assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:\n    pass")) == ["manager.py:2"]
+        assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:  # it may raise anything\n    pass")) == []
+
+    def test_a_narrow_except_needs_no_reason(self, plant: Callable[..., Path]) -> None:
+        assert broad_excepts(plant(manager="try: x()\nexcept (OSError, ValueError):\n    pass")) == []
 
     def test_lengths_are_counted_without_the_docstring(self, plant: Callable[..., Path]) -> None:
         package = plant(
