@@ -241,15 +241,15 @@ def broad_excepts(folder: Path) -> list[str]:
     wrong = []
     for path in sources(folder):
         lines = path.read_text().splitlines()
-        for node in ast.walk(ast.parse("\n".join(lines))):
-            broad = isinstance(node, ast.ExceptHandler) and catches_anything(node.type)
-            if broad and not any("# " in line for line in lines[node.lineno - 1 : node.lineno + 1]):
+        handlers = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.ExceptHandler)]
+        for node in filter(catches_anything, handlers):
+            if not any("# " in line for line in lines[node.lineno - 1 : node.lineno + 1]):
                 wrong.append(f"{path.name}:{node.lineno}")
     return wrong
 
 
-def catches_anything(caught: ast.expr | None) -> bool:
-    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+def catches_anything(handler: ast.ExceptHandler) -> bool:
+    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(one is None or (isinstance(one, ast.Name) and one.id in {"Exception", "BaseException"}) for one in names)
 
 
