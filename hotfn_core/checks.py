@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -132,6 +131,10 @@ def check_options(value: object) -> Mapping[str, Any]:
 
 def _through_json(options: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that shares nothing with `options`. Raises for what JSON cannot carry as it is."""
+    if not options:
+        return {}
+    import json  # as in FunctionSpec._digest
+
     original = plain(options)
     copy: dict[str, Any] = json.loads(json.dumps(original, allow_nan=False))
     if copy != original:  # JSON writes a key that is a number as a string

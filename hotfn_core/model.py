@@ -7,8 +7,6 @@ frozen dataclass costs three times as much to make.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -183,6 +181,9 @@ class FunctionSpec:
         return type(self)(**(self.as_dict() | changes))
 
     def _digest(self) -> str:
+        import hashlib  # with json 7 ms, which whoever only imports hotfn need not pay
+        import json
+
         # JSON with sorted keys is unambiguous (unlike joined strings, "ab"+"c" and "a"+"bc" differ in it).
         text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
