@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.1
 
 def wanted() -> bool:
     """Say whether a bar helps: someone looks at stderr, and the replies do not go to the same screen."""
-    return sys.stderr.isatty() and not sys.stdout.isatty()
+    return os.isatty(2) and not os.isatty(1)
 
 
 @contextlib.asynccontextmanager

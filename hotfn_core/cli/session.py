@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 import stat
@@ -45,8 +46,21 @@ class Plan:
 
 def execute(plan: Plan) -> int:
     """Run the plan on an event loop of its own, uvloop's where it is installed. Returns the exit status."""
+    _occupy_standard_descriptors()
+    if not logging.root.handlers:  # nobody asked for more: what goes wrong with calls is reported, not logged
+        logging.getLogger("hotfn").setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_Session(plan).run())
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open what the parent has closed (`hotfn run <&-`), so that nothing else gets the number: reading it finds the
+    end, writing it fails."""
+    for fd in (_STDIN, _STDOUT, _STDERR):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest number, which is this one
 
 
 def _loop_factory() -> Any:
@@ -87,8 +101,8 @@ class _Session:
         """Run, and translate every way to end to an exit status."""
         try:
             await self._run()
-        except CannotStart as error:
-            self._messages.line(f"Error: {self._plan.spec.full_name} cannot be started: {error}")
+        except CannotStart:  # the call that met it has been reported
+            self._messages.line(f"Error: stopped, because {self._plan.spec.full_name} cannot be started")
             return EXIT_UNAVAILABLE
         except InputError as error:
             self._messages.line(f"Error: {error}")

@@ -91,5 +91,5 @@ def _excerpt(body: bytes) -> str:
 
 
 def _one_line(message: str) -> str:
-    text = " | ".join(part for part in message.splitlines() if part.strip())
+    text = " | ".join(part for part in message.splitlines() if part.strip()).replace(": | ", ": ")
     return text if len(text) <= _MESSAGE_CHARS else text[:_MESSAGE_CHARS] + "..."
