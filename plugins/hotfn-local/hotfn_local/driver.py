@@ -1,0 +1,102 @@
+"""The driver `local`: starts copies of functions as subprocesses."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from typing import ClassVar
+
+from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
+from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
+from hotfn_core.model import FunctionSpec
+
+from . import options, program, reaper
+from .guardian import Guardian, new_runtime
+from .order import make_order
+from .process import LocalContainer
+from .spawn import Child, Order, spawn
+
+
+class LocalDriver(Driver):
+    """Copies are subprocesses of this process, each the leader of a session and a process group of its own.
+
+    `memory` is enforced as a limit of the address space of each process (RLIMIT_AS); `cpus` is not.
+    """
+
+    name: ClassVar[str] = "local"
+    enforces: ClassVar[frozenset[str]] = frozenset({"memory"})
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._alive: set[LocalContainer] = set()
+        self._guardian: Guardian | None = None
+
+    @property
+    def guardian(self) -> int | None:
+        """The pid of the guardian process, None while there is none."""
+        return self._guardian.pid if self._guardian else None
+
+    async def open(self) -> None:
+        if not hasattr(os, "pidfd_open") or not os.path.exists("/proc/self/ns/pid"):
+            raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted')
+        self._guardian = Guardian(new_runtime())
+
+    def validate(self, spec: FunctionSpec) -> None:
+        options.parse(spec.driver_options)
+        if not spec.command:
+            hint = "; `image` is for drivers of containers" if spec.image else ""
+            raise ConfigError(f'the driver "local" needs `command`, a program and its arguments{hint}', field="command")
+        if reaper.MARKER in spec.env:
+            raise ConfigError(f'env: {reaper.MARKER} is reserved by the driver "local"', field="env")
+
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        """Start one copy. Does not await, so it cannot be cancelled half-way."""
+        if self._guardian is None:
+            raise DriverUnavailable('the driver "local" is not open')
+        copy = next(self._numbers)
+        order = make_order(spec, f"{self._guardian.runtime}:{copy}")
+        child, line = self._start(self._guardian, spec.command[0], order, copy)
+        return self._container(self._guardian, child, line, receiver)
+
+    def _start(self, guardian: Guardian, name: str, order: Order, copy: int) -> tuple[Child, int]:
+        """Start a process that the guardian knows of. It is entered before it exists: see `Guardian._strays`."""
+        guardian.ensure()
+        line = guardian.table.enter(copy)
+        try:
+            child = spawn(order)
+        except BaseException as error:
+            guardian.table.leave(line)
+            if isinstance(error, OSError):
+                raise program.explain(name, order.program, error) from error
+            if isinstance(error, ValueError):  # NUL bytes, lone surrogates: what no environment can hold
+                raise DriverError(f'cannot start "{name}": {error}') from error
+            raise
+        guardian.table.started(line, copy, child.process.pid)
+        return child, line
+
+    def _container(self, guardian: Guardian, child: Child, line: int, receiver: Receiver) -> Container:
+        def ended() -> None:
+            self._alive.discard(container)
+            guardian.table.leave(line)
+            guardian.copy_ended()
+
+        container = LocalContainer(asyncio.get_running_loop(), child, receiver, ended)
+        self._alive.add(container)
+        return container
+
+    async def sweep(self) -> int:
+        """Kill the processes that carry the marker of a runtime that has ended. Looks at all of /proc, in a thread."""
+        return await asyncio.to_thread(reaper.kill_marked, _of_dead_runtimes)
+
+    async def aclose(self) -> None:
+        """Send the guardian home. Copies that live against the contract are killed."""
+        guardian, self._guardian = self._guardian, None
+        if guardian is None:
+            return
+        await asyncio.gather(*(container.stop(0) for container in self._alive))
+        await guardian.close()
+
+
+def _of_dead_runtimes(found: list[reaper.Marked]) -> list[reaper.Marked]:
+    return [one for one in found if reaper.is_dead(one.runtime)]

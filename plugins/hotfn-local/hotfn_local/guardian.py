@@ -1,0 +1,168 @@
+"""hotfn's side of its guardian: the process that kills what hotfn started when hotfn itself is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+
+from . import reaper
+
+_log = logging.getLogger("hotfn.local")
+
+_CLOSE_LIMIT = 10.0
+_RESTART_PAUSE = 1.0
+
+
+def new_runtime() -> str:
+    """Return the name of a new runtime in this process; see `reaper.MARKER`."""
+    pid = os.getpid()
+    return f"{reaper.pid_namespace()}:{pid}:{reaper.start_time(pid)}:{secrets.token_hex(4)}"
+
+
+class Table:
+    """The copies that are alive, in memory that the guardian reads when hotfn is gone.
+
+    Writing it wakes nobody. It is as long as there ever were copies at a time.
+    """
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("hotfn-table")
+        self._free: list[int] = []
+        self._size = 0
+
+    def enter(self, copy: int) -> int:
+        """Take a line for a copy that is about to be started, and return its number."""
+        if not self._free:
+            self._free.append(self._size)
+            self._size += 1
+        line = self._free.pop()
+        self._write(line, copy, 0, 0)
+        return line
+
+    def started(self, line: int, copy: int, pid: int) -> None:
+        """Add the pid of the copy, which leads a process group of its own."""
+        self._write(line, copy, pid, reaper.start_time(pid) or 0)
+
+    def leave(self, line: int) -> None:
+        """Free the line of a copy that has ended."""
+        self._write(line, 0, 0, 0)
+        self._free.append(line)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def _write(self, line: int, *entry: int) -> None:
+        os.pwrite(self.fd, reaper.ENTRY.pack(*entry), line * reaper.ENTRY.size)
+
+
+class Guardian:
+    """One guardian process per driver, started with the first copy, restarted when somebody kills it."""
+
+    def __init__(self, runtime: str) -> None:
+        self.runtime = runtime
+        self.table = Table()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+        self._pidfd = -1
+        self._ended: asyncio.Future[None] | None = None
+        self._closing = False
+        self._restart: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The guardian's pid while it runs."""
+        return self._process.pid if self._process else None
+
+    def ensure(self) -> None:
+        """Start the guardian unless it runs. Takes a millisecond; it boots on its own."""
+        if self._process is None and not self._closing:
+            self._start()
+
+    def copy_ended(self) -> None:
+        """Let the guardian look for what left the group of its copy. Never blocks."""
+        self._tell(reaper.COPY_ENDED)
+
+    async def close(self) -> None:
+        """Send the guardian home and wait for it. Nothing that carries the marker lives afterwards. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._restart:
+            self._restart.cancel()
+        if self._ended:
+            self._tell(reaper.GOODBYE)
+            os.close(self._pipe)
+            await self._wait(self._ended)
+        self.table.close()
+
+    async def _wait(self, ended: asyncio.Future[None]) -> None:
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), _CLOSE_LIMIT)
+        except TimeoutError:
+            assert self._process
+            _log.warning("the guardian of hotfn did not end in %g s and is killed", _CLOSE_LIMIT)
+            self._process.kill()
+            await ended
+
+    def _start(self) -> None:
+        reading, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            self._process = self._spawn(reading)
+        except OSError as error:
+            os.close(self._pipe)
+            _log.warning("hotfn has no guardian, functions outlive it if it is killed: %s", error)
+            return
+        finally:
+            os.close(reading)
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        self._pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(self._pidfd, self._gone, loop)
+
+    def _spawn(self, stdin: int) -> subprocess.Popen[bytes]:
+        python = _python()
+        return subprocess.Popen(
+            [python, "-I", "-S", reaper.__file__, str(self.table.fd), self.runtime],
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(self.table.fd,),
+            start_new_session=True,
+            cwd="/",
+            env={},  # above all no marker of a hotfn around this one, which would kill the guardian with its function
+        )
+
+    def _gone(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._process and self._ended
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
+        self._process = None
+        self._ended.set_result(None)
+        if not self._closing:
+            self._ended = None
+            os.close(self._pipe)
+            _log.warning("the guardian of hotfn was killed; another one is started")
+            self._restart = loop.call_later(_RESTART_PAUSE, self.ensure)
+
+    def _tell(self, what: bytes) -> None:
+        if self._process:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # it is told already, or `_gone` follows
+                os.write(self._pipe, what)
+
+
+def _python() -> str:
+    """Return a Python to run the guardian with; a frozen program is none."""
+    if sys.executable and not getattr(sys, "frozen", False):
+        return sys.executable
+    found = shutil.which("python3")
+    if not found:
+        raise FileNotFoundError("there is no python3 in the PATH")
+    return found

@@ -1,0 +1,43 @@
+"""From what the core asks for to what is started: program, arguments, environment, account, limits."""
+
+from __future__ import annotations
+
+import os
+
+from hotfn_core.driver import ContainerSpec
+from hotfn_core.errors import DriverError
+
+from . import account, environment, limits, options, program, reaper
+from .spawn import Order
+
+_MB = 1024 * 1024
+
+
+def make_order(spec: ContainerSpec, marker: str) -> Order:
+    """Work out how to start one copy. Raises DriverError for what can be known to fail before it is tried."""
+    wanted = options.parse(spec.options)
+    runs_as = account.resolve(wanted.user, wanted.group)
+    env = environment.inherited(os.environ, runs_as.entry) | dict(spec.env) | {reaper.MARKER: marker}
+    path = program.find(spec.command[0], env["PATH"], _directory(wanted.cwd))
+    argv = list(spec.command)
+    asked = _limits(spec, wanted)
+    if asked:
+        # Behind the program that sets the limits, a failing exec is only an exit code: look before.
+        program.check_interpreter(spec.command[0], path)
+        limits.check(asked, privileged=os.geteuid() == 0 and runs_as.user in (None, 0))
+        path, argv = limits.wrap(path, argv, asked)
+    return Order(path, argv, env, wanted.cwd, runs_as.user, runs_as.group, runs_as.groups)
+
+
+def _limits(spec: ContainerSpec, wanted: options.Options) -> limits.Limits:
+    if spec.memory is None:
+        return wanted.limits
+    return (*wanted.limits, (options.MEMORY, spec.memory * _MB))
+
+
+def _directory(cwd: str | None) -> str:
+    if cwd is None:
+        return ""
+    if not os.path.isdir(cwd):
+        raise DriverError(f"the working directory {cwd!r} (option `cwd`) is not a directory; make it, or correct the option")
+    return cwd
