@@ -60,7 +60,7 @@ class _Fields:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("latin-1"), value.decode("latin-1")))
+        self.fields.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -72,8 +72,9 @@ def _fields(raw: bytes) -> tuple[list[tuple[str, str]], httptools.HttpResponsePa
     try:
         # Some functions end the head, or all its lines, in a bare newline, which httptools does not take.
         parser.feed_data(_BARE_LINE_END.sub(b"\r\n", raw) if raw.count(b"\n") != raw.count(b"\r\n") else raw)
-    except httptools.HttpParserError as error:
-        raise RemoteProtocolError(f"the function answered with a bad HTTP head, {shown(raw)}: {error}") from None
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        reason = "no other protocol is spoken" if isinstance(error, httptools.HttpParserUpgrade) else error
+        raise RemoteProtocolError(f"the function answered with a bad HTTP head, {shown(raw)}: {reason}") from None
     if not seen.complete:
         raise not_a_reply(raw, "an HTTP head")
     return seen.fields, parser

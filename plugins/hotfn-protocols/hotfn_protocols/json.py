@@ -80,7 +80,11 @@ class JsonConnection(Connection):
         if end < 0:
             self._held += data
             return ()
-        head, body = parse(self._held + data[:end] if self._held else data[:end], self._limits)
+        raw: bytes | bytearray = data[:end]
+        if self._held:
+            self._held += raw
+            raw = self._held
+        head, body = parse(raw, self._limits)
         return [head, ReplyBody(body), self._end(data[end:])] if body else [head, self._end(data[end:])]
 
     def _end(self, rest: bytes) -> ReplyEnd:
