@@ -9,8 +9,8 @@ from .errors import (
     CallAborted,
     CallError,
     CallTimeout,
-    DriverUnavailable,
     HotfnError,
+    InstanceExited,
     LaunchFailed,
     QueueTimeout,
     Saturated,
@@ -20,8 +20,7 @@ from .model import FunctionSpec
 
 
 def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None) -> CallError:
-    """Make the error for a Fail. `cause` is the last failed start's error. Not for `instance_exited`: the instance
-    explains its own end."""
+    """Make the error for a Fail. `cause` is the last failed start's error. Of an exit the instance can say more."""
     error = _MAKERS[action.code](spec, cause)
     error.retry_after = action.retry_after
     return error
@@ -65,12 +64,19 @@ def _aborted(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
     return CallAborted(f"{spec.full_name} was shut down before it had answered")
 
 
+def _exited(spec: FunctionSpec, _cause: BaseException | None) -> CallError:
+    return InstanceExited(f"a copy of {spec.full_name} ended just as it was given the call")
+
+
 def _text(cause: BaseException | None) -> str:
     if cause is None:
         return "its copies end before their first call"
-    if isinstance(cause, HotfnError):
-        return cause.message
-    return f"the driver failed: {type(cause).__name__}: {cause}"
+    return said(cause) if isinstance(cause, HotfnError) else f"the driver failed: {said(cause)}"
+
+
+def said(error: BaseException) -> str:
+    """Return the message of one of our errors; of a stranger's also its type, without which it may say nothing."""
+    return error.message if isinstance(error, HotfnError) else f"{type(error).__name__}: {error}"
 
 
 _MAKERS: dict[str, Callable[[FunctionSpec, BaseException | None], CallError]] = {
@@ -80,12 +86,12 @@ _MAKERS: dict[str, Callable[[FunctionSpec, BaseException | None], CallError]] = 
     "shutting_down": _shutting_down,
     "call_timeout": _call_timeout,
     "aborted": _aborted,
+    "instance_exited": _exited,
 }
 
 
-def unavailable(spec: FunctionSpec, cause: DriverUnavailable) -> LaunchFailed:
+def unavailable(spec: FunctionSpec, cause: Exception) -> CallError:
     """The driver could not be opened: no call can reach the function."""
-    error = LaunchFailed(f"{spec.full_name} could not be started: {cause.message}", status=cause.status)
+    error = _launch_failed(spec, cause)
     error.function = spec.full_name
-    error.__cause__ = cause
     return error

@@ -7,7 +7,7 @@ its owner, the supervisor, how each call ended. Errors of drivers and protocols 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .actions import StopReason
 from .driver import Container
@@ -43,7 +43,8 @@ class Instance:
     """One copy of a function.
 
     `number` is its name in the rules, `id` its name for people. `container` is there once it was launched. `exit` is
-    there once it is gone. `trouble` is what it did wrong while it had no call, for a log and an error message.
+    there once it is gone. `stop_reason` is why it was told to end, "" before. `trouble` is what it did wrong while it
+    had no call, for a log and an error message.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Instance:
         "id",
         "number",
         "served",
+        "stop_reason",
         "trouble",
     )
 
@@ -71,18 +73,20 @@ class Instance:
         owner: Owner,
         spec: FunctionSpec,
         number: int,
+        id: str,
         connection: Connection,
         stderr: StderrReader,
         *,
         hot: bool,
     ) -> None:
         self.number = number
-        self.id = f"{spec.identity[:12]}-{number}"
+        self.id = id
         self.container: Container | None = None
         self.call: Call | None = None
         self.closing = False  # it is being stopped: what it still says is nobody's
         self.exit: Exit | None = None
         self.served = 0
+        self.stop_reason: StopReason | Literal[""] = ""
         self.trouble = ""
         self._early: list[bytes] = []  # what a cold copy wrote before it was given its call
         self._owner = owner
@@ -100,6 +104,7 @@ class Instance:
         """Write the call to the copy. `expires` is wall-clock time.
 
         Raises InvalidCall when the protocol cannot carry it; nothing was written then and the copy is as it was.
+        Whatever else a stranger's protocol or driver raises goes through; `call` says whether it began to be written.
         """
         try:
             data = self._connection.encode(call, expires)
@@ -206,8 +211,11 @@ class Instance:
                 self._size += len(data)
             elif kind is ReplyHead:
                 self._head = event  # type: ignore[assignment]
-            else:
+            elif kind is ReplyEnd:
                 end = event  # type: ignore[assignment]
+            else:
+                self._broken(RemoteProtocolError(f"the protocol reports {event!r}, which is no event"))
+                return
         if self._size > self._spec.max_response:
             self._broken(self._too_large())
         elif end is not None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import os
+import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from .arguments import CallIds, body_bytes, checked_deadline, checked_id, too_large
 from .driver import Driver
-from .errors import ConfigError, DriverError, DriverUnavailable, ShuttingDown, TooLarge, UnknownFunction, did_you_mean
-from .failures import unavailable
+from .errors import ConfigError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
+from .failures import said, unavailable
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs
+from .observers import Observers
+from .opening import OpenDrivers
 from .protocol import IOProtocol
-from .registry import OBSERVER_HOOKS, Registry
+from .registry import Registry
 from .stats import FunctionStats
 from .supervisor import Supervisor
 
@@ -41,30 +45,31 @@ class Manager:
         self.registry = Registry(plugins, entry_points=entry_points)
         for problem in self.registry.problems:
             log.warning("%s", problem.message)
-        self.call_finished = self._observer("hotfn_call_finished")
-        self.instance_changed = self._observer("hotfn_instance_changed")
-        self.stderr_line = self._observer("hotfn_stderr_line")
+        self.observers = Observers(self.registry)
+        self.copies: Iterator[int] = itertools.count(1)
         self._specs: dict[str, FunctionSpec] = {}
         self._supervisors: dict[str, Supervisor] = {}  # by identity
-        self._leaving: set[Supervisor] = set()  # an older version of a registered function, draining
+        self._leaving: dict[Supervisor, None] = {}  # older versions of registered functions, draining; in order
         self._totals: dict[str, FunctionStats] = {}  # of dropped supervisors of registered functions
-        self._drivers: dict[str, Driver] = {}
-        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._drivers = OpenDrivers(self.registry)
         self._protocols: dict[str, IOProtocol] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._closed = False
         self._empty: asyncio.Event | None = None
-        self._id_prefix = _call_id_prefix()
-        self._id_count = 0
+        self._ids = CallIds()
 
     # ---- life
 
     async def __aenter__(self) -> Self:
-        """Bind the manager to the running loop."""
+        """Bind the manager to the running loop. Once: a closed manager is not opened again."""
+        if self._empty is not None or self._closed:
+            raise RuntimeError("a Manager is entered only once")
         self.loop = asyncio.get_running_loop()
-        # uvloop's own clock has millisecond steps; a simulated loop's clock is the only true one.
-        self.clock: Callable[[], float] = self.loop.time if getattr(self.loop, "virtual", False) else time.monotonic
+        # uvloop's own clock has millisecond steps; a simulated loop's clock and dice are the only true ones.
+        virtual: Any = self.loop if getattr(self.loop, "virtual", False) else None
+        self.clock: Callable[[], float] = virtual.time if virtual else time.monotonic
+        self.dice: Callable[[], float] = virtual.dice if virtual else random.random
         self._empty = asyncio.Event()
         return self
 
@@ -86,7 +91,7 @@ class Manager:
         """
         self._check_loop()
         self._closing = True
-        for supervisor in [*self._supervisors.values(), *self._leaving]:
+        for supervisor in self._all():
             supervisor.drain(limit, serve_waiting=serve_waiting)
         assert self._empty is not None
         while self._supervisors or self._leaving:
@@ -103,16 +108,20 @@ class Manager:
             self._closing = self._closed = True
             return
         self._check_loop()
-        limit = max((one.spec.stop_grace for one in self._supervisors.values()), default=0.0) + CLOSE_SLACK
+        limit = max((one.spec.stop_grace for one in self._all()), default=0.0) + CLOSE_SLACK
         try:
             async with asyncio.timeout(limit):
                 await self.drain(0.0, serve_waiting=False)
         except TimeoutError:
-            names = sorted({one.spec.full_name for one in [*self._supervisors.values(), *self._leaving]})
+            names = sorted({one.spec.full_name for one in self._all()})
             raise DriverError(f"copies of {', '.join(names)} could not be stopped within {limit:g} s") from None
         finally:
-            await self._close_drivers()
             self._closed = True
+            for supervisor in self._all():
+                supervisor.abandon()
+            self._drivers.give_up()
+            await self._finish_tasks()
+            await self._drivers.aclose(CLOSE_SLACK)
 
     # ---- functions
 
@@ -139,7 +148,12 @@ class Manager:
         self._check_loop()
         spec = self._spec(function)
         self._check(spec)
-        await self._open_driver(spec.driver)
+        try:
+            await self._drivers.open(spec.driver)
+        except HotfnError:
+            raise
+        except Exception as error:  # a stranger's driver that fails in its own way
+            raise DriverError(f'the driver "{spec.driver}" could not be opened: {said(error)}') from error
 
     async def call(
         self,
@@ -158,25 +172,24 @@ class Manager:
         `function` is a spec or the name of a registered one. `deadline` is absolute, in seconds of `time()`, and
         bounds waiting, starting and running together. `call_id` must be unique; None makes one.
         Raises CallRejected (the function never saw the call) or CallFailed (it may have run), ConfigError and
-        PluginError for a function that cannot be. Cancelling it takes a waiting call out of the queue and stops the
-        copy that has a running one.
+        PluginError for a function that cannot be, TypeError for arguments of a wrong type. Cancelling it takes a
+        waiting call out of the queue and stops the copy that has a running one.
         """
         spec = self._specs.get(function) if isinstance(function, str) else function
         supervisor = self._supervisors.get(spec.identity) if spec is not None else None
         if supervisor is None or asyncio.get_running_loop() is not self.loop:
             supervisor = await self._supervisor(function)
-        data = body if isinstance(body, bytes) else _bytes(body)
-        if len(data) > supervisor.spec.max_request:
-            raise _too_large(len(data), supervisor.spec)
         call = Call(
-            call_id or self._new_id(),
-            data,
+            self._ids.new() if call_id is None else checked_id(call_id),
+            body if isinstance(body, bytes) else body_bytes(body),
             header_pairs(headers) if headers else (),
             method,
             url,
             content_type,
-            deadline,
+            None if deadline is None else checked_deadline(deadline),
         )
+        if len(call.body) > supervisor.spec.max_request:
+            raise supervisor.refused(call, too_large(len(call.body), supervisor.spec))
         future = supervisor.submit(call)
         try:
             return await future
@@ -193,7 +206,7 @@ class Manager:
         found = {name: FunctionStats() for name in self._specs}
         for name, total in self._totals.items():
             found[name].add(total)
-        for supervisor in [*self._supervisors.values(), *self._leaving]:
+        for supervisor in self._all():
             found.setdefault(supervisor.spec.full_name, FunctionStats()).add(supervisor.stats())
         return found
 
@@ -204,21 +217,27 @@ class Manager:
         self._check_loop()
         spec = self._spec(function)
         if self._closing:
-            raise ShuttingDown(f"{spec.full_name} takes no calls: the manager is shutting down")
+            raise _closing(spec)
         if spec.identity not in self._supervisors:
             self._check(spec)
-            try:
-                await self._open_driver(spec.driver)
-            except DriverUnavailable as error:
-                raise unavailable(spec, error) from error
+            await self._open_for(spec)
         if self._closing:
-            raise ShuttingDown(f"{spec.full_name} takes no calls: the manager is shutting down")
+            raise _closing(spec)
         supervisor = self._supervisors.get(spec.identity)
         if supervisor is None:
-            supervisor = Supervisor(self, spec, self._drivers[spec.driver], self._protocols[spec.format])
-            self._supervisors[spec.identity] = supervisor
+            driver, protocol = self._drivers.get(spec.driver), self._protocols[spec.format]
+            supervisor = self._supervisors[spec.identity] = Supervisor(self, spec, driver, protocol)
             supervisor.start()
         return supervisor
+
+    async def _open_for(self, spec: FunctionSpec) -> None:
+        """Open the driver for a call, whose caller is told that it cannot be done as the end of the call."""
+        try:
+            opened = await self._drivers.open(spec.driver)
+        except Exception as error:  # DriverUnavailable, or a stranger's driver that fails in its own way
+            raise unavailable(spec, error) from error
+        if not opened:
+            raise _closing(spec)
 
     def _spec(self, function: FunctionSpec | str) -> FunctionSpec:
         if isinstance(function, FunctionSpec):
@@ -233,7 +252,7 @@ class Manager:
 
     def _check(self, spec: FunctionSpec) -> None:
         """Refuse what can be told to be impossible without starting anything."""
-        driver = self._drivers.get(spec.driver) or self._made_driver(spec.driver)
+        driver = self._drivers.get(spec.driver)
         protocol = self._protocols.get(spec.format)
         if protocol is None:
             protocol = self._protocols[spec.format] = self.registry.protocol(spec.format)
@@ -245,23 +264,11 @@ class Manager:
         check_limits(spec, driver)
         driver.validate(spec)
 
-    def _made_driver(self, name: str) -> Driver:
-        self._drivers[name] = driver = self.registry.driver(name)
-        return driver
-
-    async def _open_driver(self, name: str) -> None:
-        """Open a driver once, whoever asks first; one that could not be opened is tried again by the next call."""
-        task = self._opening.get(name)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._opening[name] = self.loop.create_task(self._drivers[name].open(), name=f"hotfn open {name}")
-            task.add_done_callback(_seen)
-        if not task.done():
-            await asyncio.shield(task)  # another caller may wait for it as well
-        task.result()
-
     async def _keep_hot(self, spec: FunctionSpec) -> None:
         try:
-            await self._supervisor(spec)
+            await self.open(spec)
+            if self._specs[spec.full_name] is spec and not self._closing:  # no newer version took its place meanwhile
+                await self._supervisor(spec)
         except Exception as error:  # the next call meets it again and its caller is told
             log.warning("%s: min_instances could not be started: %s", spec.full_name, error)
 
@@ -269,8 +276,11 @@ class Manager:
         """Let an older version serve what it has and end."""
         supervisor = self._supervisors.pop(spec.identity, None)
         if supervisor is not None:
-            self._leaving.add(supervisor)
+            self._leaving[supervisor] = None
             supervisor.drain(None, serve_waiting=True)
+
+    def _all(self) -> list[Supervisor]:
+        return [*self._supervisors.values(), *self._leaving]
 
     # ---- what supervisors call (the Host)
 
@@ -286,7 +296,7 @@ class Manager:
         spec = supervisor.spec
         if self._supervisors.get(spec.identity) is supervisor:
             del self._supervisors[spec.identity]
-        self._leaving.discard(supervisor)
+        self._leaving.pop(supervisor, None)
         if spec.full_name in self._specs:
             self._totals.setdefault(spec.full_name, FunctionStats()).add(supervisor.stats())
         if self._empty is not None:
@@ -294,44 +304,19 @@ class Manager:
 
     # ---- the rest
 
-    def _observer(self, hook: str) -> Callable[[Any], None] | None:
-        """Return a caller of that hook which never raises, or None when nobody listens."""
-        assert hook in OBSERVER_HOOKS
-        if not self.registry.observed(hook):
-            return None
-        caller = getattr(self.registry.pm.hook, hook)
-        argument = {"hotfn_call_finished": "report", "hotfn_instance_changed": "change"}.get(hook, "line")
-
-        def tell(value: Any) -> None:
-            try:
-                caller(**{argument: value})
-            except Exception:  # an observer must not hurt a call
-                log.exception("a plugin failed in %s", hook)
-
-        return tell
-
-    async def _close_drivers(self) -> None:
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_SLACK)
-        opening, self._opening = self._opening, {}
-        for name, task in opening.items():
-            task.cancel()
-            await asyncio.wait([task])
-            try:
-                await self._drivers[name].aclose()
-            except Exception:  # one engine's trouble must not keep the others open
-                log.exception('the driver "%s" could not be closed', name)
+    async def _finish_tasks(self) -> None:
+        """Wait for what still runs, which is next to nothing, and cancel what does not come to an end."""
+        for patience in (CLOSE_SLACK, 1.0):
+            if self._tasks:
+                _, late = await asyncio.wait(self._tasks, timeout=patience)
+                for task in late:
+                    task.cancel()
 
     def _check_loop(self) -> None:
         if self._empty is None:
             raise RuntimeError("a Manager must be entered first: async with Manager() as manager")
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError("this Manager belongs to another event loop; use run_coroutine_threadsafe to reach it")
-
-    def _new_id(self) -> str:
-        self._id_count += 1
-        return f"{self._id_prefix}{self._id_count:010x}"
 
 
 def check_limits(spec: FunctionSpec, driver: Driver) -> None:
@@ -345,25 +330,5 @@ def check_limits(spec: FunctionSpec, driver: Driver) -> None:
             )
 
 
-def _call_id_prefix() -> str:
-    """16 of a call id's 26 characters: milliseconds and 32 random bits; the other 10 count calls."""
-    return f"{time.time_ns() // 1_000_000:012x}"[-8:] + os.urandom(4).hex()
-
-
-def _bytes(body: object) -> bytes:
-    if isinstance(body, bytearray | memoryview):
-        return bytes(body)  # a copy: the caller may write to its buffer before the function has read it
-    raise TypeError(f"a body is bytes, not {type(body).__name__}; text must be encoded first")
-
-
-def _too_large(size: int, spec: FunctionSpec) -> TooLarge:
-    return TooLarge(
-        f"the body has {size} bytes, more than max_request of {spec.full_name}, {spec.max_request}",
-        function=spec.full_name,
-    )
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """Nobody may be waiting any more when opening fails; whoever comes next is told."""
-    if not task.cancelled():
-        task.exception()
+def _closing(spec: FunctionSpec) -> ShuttingDown:
+    return ShuttingDown(f"{spec.full_name} takes no calls: the manager is shutting down", function=spec.full_name)

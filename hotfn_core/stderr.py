@@ -76,12 +76,10 @@ class StderrReader:
             self._emit(text, "", True)
 
     def _extend(self, piece: bytes, call_id: str) -> None:
-        if not piece:
-            return
-        if not self._line and not self._cut:
-            self._call_id = call_id
         if self._cut:
             return
+        if not self._line:
+            self._call_id = call_id
         room = MAX_LINE - len(self._line)
         self._line += piece[:room]
         if len(piece) > room:
@@ -95,7 +93,6 @@ class StderrReader:
             self._emit(text, self._call_id, False)
         self._line = b""
         self._cut = False
-        self._call_id = ""
 
     def _emit(self, text: str, call_id: str, truncated: bool) -> None:
         if self._sink is not None:

@@ -48,11 +48,16 @@ DIRECTION: dict[str, set[str]] = {
     "stats": VALUES | {"actions"},
     "failures": VALUES | {"actions"},
     "instance": CONTRACTS | {"actions", "stderr"},
+    "pending": VALUES | {"hookspecs", "instance"},
+    "observers": CONTRACTS | {"hookspecs", "registry"},
+    "opening": CONTRACTS | {"registry"},
+    "arguments": VALUES,
+    "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},
 }
-RUNTIME = set(DIRECTION) - {"checks", "registry"}
+DIRECTION["copies"] = set(DIRECTION) - {"checks", "registry", "opening", "arguments", "pending", "stats"}
+DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "pending", "stats"}
 DIRECTION |= {
-    "supervisor": RUNTIME,
-    "manager": RUNTIME | {"supervisor", "registry"},
+    "manager": DIRECTION["supervisor"] | {"supervisor", "registry", "opening", "arguments"},
     # what is built on it
     "__init__": CONTRACTS | {"hookspecs", "manager"},
     "config": VALUES | {"__init__"},

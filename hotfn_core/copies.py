@@ -1,0 +1,190 @@
+"""The copies of one function: starting and stopping them, and noticing what became of them.
+
+What takes time runs in a task of its own and comes back as a fact for the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol
+
+from .actions import Action, Launch, Stop
+from .driver import Container, ContainerSpec, Driver
+from .errors import CallError, DriverError, InvalidCall, LocalProtocolError, PluginError
+from .failures import said
+from .hookspecs import InstanceChange
+from .instance import Instance, Owner
+from .launcher import Launcher
+from .model import Call, FunctionSpec
+from .observers import Observers
+from .protocol import IOProtocol
+from .state import SupervisorState
+
+log = logging.getLogger("hotfn")
+
+
+class Host(Protocol):
+    """What copies need of the manager.
+
+    `clock` is in seconds and never goes back; `dice` draws from 0 to 1; `copies` numbers all copies of the manager.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
+    dice: Callable[[], float]
+    copies: Iterator[int]
+    observers: Observers
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]: ...
+
+
+class Keeper(Owner, Protocol):
+    """Who keeps the copies: the supervisor."""
+
+    state: SupervisorState
+
+    def perform(self, actions: Sequence[Action]) -> None: ...
+
+    def call_unsayable(self, call_id: str, error: CallError) -> None: ...
+
+
+class Copies:
+    """The instances of one function by their numbers, and the tasks that start and stop them.
+
+    `launch_error` is why the last start failed, until one succeeds.
+    """
+
+    def __init__(self, keeper: Keeper, host: Host, spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
+        self.launch_error: BaseException | None = None
+        self._instances: dict[int, Instance] = {}
+        self._work: dict[int, asyncio.Task[None]] = {}  # the start or the stop of a copy
+        self._keeper = keeper
+        self._host = host
+        self._spec = spec
+        self._launcher = Launcher(spec, driver, protocol, host.observers, host.clock)
+        self.get = self._instances.get
+
+    def launch(self, action: Launch, call: Call | None) -> None:
+        """Start a copy; `call` is the one that it is started for when the protocol is cold."""
+        try:
+            instance = self._launcher.instance(self._keeper, action.copy, next(self._host.copies))
+            self._instances[action.copy] = instance
+            self.changed(instance, "starting", action.reason)
+            spec = self._launcher.container_spec(instance, call)
+        except Exception as error:  # LocalProtocolError, or a stranger's protocol that fails in its own way
+            self._not_launched(action, error, call)
+            return
+        work = self._host.spawn(self._start(instance, spec), f"hotfn start {instance.id}")
+        work.add_done_callback(functools.partial(self._start_cancelled, instance))
+        self._work[action.copy] = work
+
+    def _not_launched(self, action: Launch, error: Exception, call: Call | None) -> None:
+        """The IO protocol will not have this call, or no copy at all."""
+        instance = self._instances.get(action.copy)
+        if call is not None and instance is not None and isinstance(error, LocalProtocolError):
+            self._keeper.call_unsayable(call.id, InvalidCall(error.message))
+            return
+        self.launch_error = PluginError(f'the IO protocol "{self._spec.format}" failed: {said(error)}')
+        self.launch_error.__cause__ = error
+        if instance is not None:
+            self.gone(instance)
+        else:
+            self._exited(action.copy)
+
+    async def _start(self, instance: Instance, spec: ContainerSpec) -> None:
+        """Launch one copy and report what became of it."""
+        try:
+            instance.container = await self._launcher.launch(instance, spec)
+        except Exception as error:  # DriverError, or a stranger's driver that fails in its own way
+            log.warning("%s: copy %s could not be started: %s", self._spec.full_name, instance.id, error)
+            self.launch_error = error
+            self.gone(instance)
+        else:
+            self._launched(instance)
+
+    def _start_cancelled(self, instance: Instance, work: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step never knows, so this is not left to the task."""
+        if work.cancelled():
+            self.gone(instance)
+
+    def _launched(self, instance: Instance) -> None:
+        del self._work[instance.number]
+        exit = instance.exit
+        if exit is not None and (instance.closing or self._keeper.state.hot):
+            self.launch_error = DriverError(f"a copy {exit} at once{instance.last_words()}")
+            self.gone(instance)
+        elif instance.closing:  # it could not be called back in time
+            self.stop(Stop(instance.number, 0.0, instance.stop_reason or "cancelled"))
+        else:
+            instance.exit = None
+            self._ready(instance)
+            if exit is not None:  # cold: it answered before it was asked, and its exit is the end of the reply
+                instance.exited(exit)
+
+    def _ready(self, instance: Instance) -> None:
+        self.launch_error = None  # of no interest for what fails from now on
+        self.changed(instance, "idle", "")
+        self._keeper.perform(self._keeper.state.copy_ready(self._host.clock(), instance.number))
+
+    def useless(self, instance: Instance) -> None:
+        """Remember that the copy did what it must not while it had no call."""
+        log.warning("%s: copy %s is stopped: %s", self._spec.full_name, instance.id, instance.trouble)
+        self.launch_error = DriverError(f"a fresh copy was useless: {instance.trouble}{instance.last_words()}")
+
+    def stop(self, action: Stop) -> None:
+        """Ask a copy to end, or call its start back; again with less grace when that did not help."""
+        instance = self._instances.get(action.copy)
+        if instance is None or (instance.exit is not None and instance.container is not None):
+            return
+        if not instance.stop_reason:
+            instance.stop_reason = action.reason
+            self.changed(instance, "stopping", action.reason)
+        instance.closing = True
+        instance.end_call()
+        work = self._work.get(action.copy)
+        if work is not None:
+            work.cancel()  # a start that nobody wants any more, or an earlier stop with more grace
+        if instance.container is not None:
+            self._work[action.copy] = self._host.spawn(
+                self._end_copy(instance, instance.container, action.grace), f"hotfn stop {instance.id}"
+            )
+        elif work is None:  # it was never started
+            self.gone(instance)
+
+    async def _end_copy(self, instance: Instance, container: Container, grace: float) -> None:
+        try:
+            await container.stop(grace)
+        except Exception as error:  # the rules say Stop again when the grace has passed
+            log.warning("%s: copy %s could not be stopped: %s", self._spec.full_name, instance.id, error)
+
+    def gone(self, instance: Instance) -> None:
+        """Nothing is left of the copy."""
+        if self._instances.pop(instance.number, None) is None:
+            return
+        self._work.pop(instance.number, None)
+        phase = self._keeper.state.phase(instance.number)
+        if phase == "idle" and not instance.closing:
+            self.launch_error = DriverError(f"a copy {instance.exit} while it was idle{instance.last_words()}")
+        self.changed(instance, "gone", instance.stop_reason or ("start_failed" if phase == "starting" else "exited"))
+        self._exited(instance.number)
+
+    def _exited(self, number: int) -> None:
+        self._keeper.perform(self._keeper.state.copy_exited(self._host.clock(), number, self._host.dice()))
+
+    def abandon(self) -> None:
+        """Let go of copies that could not be stopped, and of the tasks that tried."""
+        for task in self._work.values():
+            task.cancel()
+        self._instances.clear()
+
+    def changed(self, instance: Instance, state: str, reason: str) -> None:
+        """Tell those who listen that the copy came to a new state."""
+        log.debug("%s: copy %s is %s %s", self._spec.full_name, instance.id, state, reason)
+        if self._host.observers.instance_changed is not None:
+            container = instance.container.id if instance.container is not None else ""
+            self._host.observers.instance_changed(
+                InstanceChange(self._spec.full_name, instance.id, container, state, reason)
+            )
