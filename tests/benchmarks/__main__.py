@@ -22,19 +22,20 @@ from verdict import Bound, Times, Verdict, bounds_table, judge, times_table
 HERE = Path(__file__).parent
 MOST_TRIES = 3  # a bound that is not clearly held is measured again, with the rounds before it counted in
 
+ONE, ALL = "one cpu", "all cpus"
 UVLOOP, ASYNCIO, POOL, PING = "hotfn, uvloop", "hotfn, asyncio", "Pool", "ping-pong"
 BOUNDS = [
-    Bound("hot", "one", UVLOOP, PING, "<=", 3.5),
-    Bound("hot", "one", POOL, UVLOOP, ">=", 8),
-    Bound("hot", "one", ASYNCIO, PING, "<=", 10),
-    Bound("parallel", "all", POOL, UVLOOP, ">=", 6),
-    Bound("cold http", "one", UVLOOP, "Popen", "<=", 1.3),
-    Bound("cold default", "one", UVLOOP, "Popen", "<=", 1.3),
-    Bound("import", "one", "import hotfn_core", "import asyncio, pluggy", "<=", 1.5),
-    Bound("version", "one", "hotfn --version", "import asyncio, click, pluggy", "<=", 1.5),
+    Bound("hot", ONE, UVLOOP, PING, "<=", 3.5),
+    Bound("hot", ONE, POOL, UVLOOP, ">=", 8),
+    Bound("hot", ONE, ASYNCIO, PING, "<=", 10),
+    Bound("parallel", ALL, POOL, UVLOOP, ">=", 6),
+    Bound("cold http", ONE, UVLOOP, "Popen", "<=", 1.3),
+    Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3),
+    Bound("import", ONE, "import hotfn_core", "import asyncio, pluggy", "<=", 1.5),
+    Bound("version", ONE, "hotfn --version", "import asyncio, click, pluggy", "<=", 1.5),
 ]
 # What is measured for the reader alone: the same with whatever cpu the kernel likes, and the other way round.
-REPORTED = [("hot", "all"), ("parallel", "one"), ("cold http", "all"), ("cold default", "all")]
+REPORTED = [("hot", ALL), ("parallel", ONE), ("cold http", ALL), ("cold default", ALL)]
 
 
 def build(folder: Path) -> Path:
@@ -47,7 +48,7 @@ def build(folder: Path) -> Path:
 def measure(case: str, cpus: str, guest: Path, rounds: int) -> dict[str, list[float]]:
     """Measure a case in a process of its own, on one cpu (the last, which has the fewest interrupts) or on all."""
     argv: list[str | Path] = [sys.executable, HERE / "measure.py", case, "--guest", guest, "--rounds", str(rounds)]
-    if cpus == "one":
+    if cpus == ONE:
         argv += ["--cpu", str(max(os.sched_getaffinity(0)))]
     found = subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=300)
     times: dict[str, list[float]] = json.loads(found.stdout)
@@ -59,11 +60,11 @@ def run(guest: Path, rounds: int, *, reported: bool) -> dict[tuple[str, str], di
     wanted = list(dict.fromkeys((bound.case, bound.cpus) for bound in BOUNDS))
     measured = {}
     for case, cpus in [*wanted, *(REPORTED if reported else [])]:
-        print(f"measuring: {case}, {cpus} cpu", file=sys.stderr)
+        print(f"measuring: {case}, {cpus}", file=sys.stderr)
         measured[case, cpus] = measure(case, cpus, guest, rounds)
     for _ in range(MOST_TRIES - 1):
         for key in dict.fromkeys((bound.case, bound.cpus) for bound, _, verdict in judged(measured) if verdict != "ok"):
-            print(f"measuring again: {key[0]}, {key[1]} cpu", file=sys.stderr)
+            print(f"measuring again: {key[0]}, {key[1]}", file=sys.stderr)
             for who, values in measure(*key, guest, rounds).items():
                 measured[key][who] += values
     return measured
@@ -113,7 +114,7 @@ def main() -> int:
     parser.add_argument(
         "--guard", action="store_true", help="end with status 1 when a bound is missed; leave out the rest"
     )
-    parser.add_argument("--rounds", type=int, default=21, help="rounds of each case (21)")
+    parser.add_argument("--rounds", type=int, default=41, help="rounds of each case (41)")
     parser.add_argument("--json", type=Path, help="write every round to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     options = parser.parse_args()

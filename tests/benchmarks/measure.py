@@ -22,7 +22,11 @@ HOTFN = str(Path(sys.executable).with_name("hotfn"))
 
 
 class Entry(NamedTuple):
-    """A contender: how it is made, and how many calls are a round of it."""
+    """A contender: how it is made, and how many calls are a round of it.
+
+    A round takes some milliseconds: long against the clock, short against what disturbs a machine, so that most rounds
+    are not disturbed at all.
+    """
 
     make: Callable[[Path], Contender]
     calls: int
@@ -35,25 +39,25 @@ def python(code: str) -> Entry:
 
 CASES: dict[str, dict[str, Entry]] = {
     "hot": {
-        "Pool": Entry(lambda _: Pool(1), 150),  # first, so that its workers are forked from a process without loops
-        "ping-pong": Entry(PingPong, 2000),
-        "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop), 1000),
-        "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop), 500),
+        "Pool": Entry(lambda _: Pool(1), 50),  # first, so that its workers are forked from a process without loops
+        "ping-pong": Entry(PingPong, 500),
+        "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop), 300),
+        "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop), 200),
     },
     "parallel": {
-        "Pool": Entry(lambda _: Pool(2, at_once=True), 400),
-        "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop, callers=8, copies=2), 1600),
-        "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop, callers=8, copies=2), 800),
+        "Pool": Entry(lambda _: Pool(2, at_once=True), 160),
+        "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop, callers=8, copies=2), 480),
+        "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop, callers=8, copies=2), 320),
     },
     "cold http": {
-        "Popen": Entry(PopenHttp, 20),
-        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "http"), 20),
-        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "http"), 20),
+        "Popen": Entry(PopenHttp, 5),
+        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "http"), 5),
+        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "http"), 5),
     },
     "cold default": {
-        "Popen": Entry(PopenDefault, 20),
-        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "default"), 20),
-        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "default"), 20),
+        "Popen": Entry(PopenDefault, 5),
+        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "default"), 5),
+        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "default"), 5),
     },
     "import": {
         "import asyncio, pluggy": python("import asyncio, pluggy"),

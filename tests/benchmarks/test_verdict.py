@@ -7,8 +7,8 @@ import random
 import pytest
 from verdict import Bound, bounds_table, judge, span, spread, times_table
 
-AT_MOST = Bound("hot", "one", "hotfn", "ping-pong", "<=", 3.5)
-AT_LEAST = Bound("hot", "one", "Pool", "hotfn", ">=", 8)
+AT_MOST = Bound("hot", "one cpu", "hotfn", "ping-pong", "<=", 3.5)
+AT_LEAST = Bound("hot", "one cpu", "Pool", "hotfn", ">=", 8)
 
 
 def noisy(ratio: float, seed: int, rounds: int = 21) -> list[float]:
@@ -50,9 +50,9 @@ def test_between_the_two_it_is_near() -> None:
 
 def test_the_tables_read_well() -> None:
     times = {"hotfn": [20e-6, 22e-6, 21e-6], "Popen": [2e-3, 2e-3, 2e-3]}
-    assert times_table({("hot", "one"): times}).splitlines()[2:] == [
-        "| hot | one | hotfn | 21.0 us | 20.5 us - 21.5 us |",
-        "| hot | one | Popen | 2.00 ms | 2.00 ms - 2.00 ms |",
+    assert times_table({("hot", "one cpu"): times}).splitlines()[2:] == [
+        "| hot | one cpu | hotfn | 21.0 us | 20.5 us - 21.5 us |",
+        "| hot | one cpu | Popen | 2.00 ms | 2.00 ms - 2.00 ms |",
     ]
     assert bounds_table([(AT_MOST, [3.0, 3.2, 3.1], "ok")]).splitlines()[2:] == [
         "| hot, one cpu: hotfn / ping-pong | 3.10 | 3.05 - 3.15 | <= 3.5 | ok |"

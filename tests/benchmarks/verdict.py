@@ -11,7 +11,7 @@ Verdict = Literal["ok", "near", "MISS"]
 
 
 class Bound(NamedTuple):
-    """`slower` takes at most, or at least, `limit` times as long as `faster`, in one case on `cpus` ("one", "all")."""
+    """`slower` takes at most, or at least, `limit` times as long as `faster`, in one case on `cpus`."""
 
     case: str
     cpus: str
@@ -21,7 +21,7 @@ class Bound(NamedTuple):
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.case}, {self.cpus} cpu: {self.slower} / {self.faster}"
+        return f"{self.case}, {self.cpus}: {self.slower} / {self.faster}"
 
     def ratios(self, times: Times) -> list[float]:
         """Return the ratio of each round: its two sides were measured next to each other."""
