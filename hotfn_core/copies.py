@@ -137,10 +137,13 @@ class Copies:
     def stop(self, action: Stop) -> None:
         """Ask a copy to end, or call its start back; again with less grace when that did not help."""
         instance = self._instances.get(action.copy)
-        if instance is None or (instance.exit is not None and instance.container is not None):
+        if instance is None:
             return
-        if not instance.stop_reason:
-            instance.stop_reason = action.reason
+        told = instance.stop_reason
+        instance.stop_reason = told or action.reason
+        if instance.exit is not None and instance.container is not None:
+            return  # its own end is what this is about
+        if not told:
             self.changed(instance, "stopping", action.reason)
         instance.closing = True
         instance.end_call()

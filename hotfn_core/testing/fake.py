@@ -1,4 +1,4 @@
-"""A driver and an IO protocol that need no process: for tests of functions, of plugins and of hotfn itself.
+"""A driver that needs no process: for tests of functions, of plugins and of hotfn itself.
 
 `FakeDriver` starts copies that run a `Behaviour`: how long a start takes, how long an answer takes, and what goes
 wrong. Whatever it draws comes from its own seed. Everything it does is noted, so that a test can look at it:
@@ -9,40 +9,53 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..driver import Container, ContainerSpec, Driver, Receiver
-from ..errors import DriverError, LocalProtocolError, RemoteProtocolError
+from ..errors import DriverError
 from ..hookspecs import hookimpl
-from ..model import Call, Exit, FunctionSpec
-from ..protocol import Connection, Event, IOProtocol, Limits, ReplyBody, ReplyEnd, ReplyHead
+from ..model import Exit, FunctionSpec
+from ..protocol import IOProtocol
+from .fake_protocol import FakeColdProtocol, FakeProtocol
 
 
 @dataclass(slots=True)
 class Behaviour:
     """What one copy does, or what one answer is like. All times are in seconds.
 
-    Of the copy: `start` is how long `launch` takes, `start_error` makes it fail, `stop` how long the copy takes to end
-    when it is asked, `deaf` that it has to be killed, `dies_idle` after how long without a call it exits.
-    Of each answer: `answer` is how long it takes, `never` that it does not come, `exit` that the copy exits with that
-    code instead, `garbage` that it is no reply, `late` that a second reply follows after that time, `excess` that bytes
-    follow in the same chunk, `pieces` in how many chunks it comes, `stderr` what is written to the log.
+    Of the copy: `start` is how long `launch` takes, `start_error` makes it fail, `uncancellable` that it cannot be
+    called back. `early` is said and `early_exit` exited with before `launch` returns. `stop` is how long the copy takes to
+    end when it is asked, `deaf` that it has to be killed, `refusals` how often the engine refuses to stop it. After
+    `dies_idle` without a call it exits.
+
+    Of each answer: `answer` is how long it takes, `sync` that it comes from inside of the write (which no driver may
+    do), `never` that it does not come, `eof` that stdout is closed instead, `exit` that the copy exits with that code
+    instead, `garbage` that it is no reply, `late` that a second reply follows after that time, `excess` that bytes
+    follow in the same chunk, `pieces` in how many chunks it comes and `gap` the time between them, `stderr` what is
+    written to the log halfway.
     """
 
     start: float = 0.0
     start_error: str = ""
+    uncancellable: bool = False
+    early: bytes = b""
+    early_exit: int | None = None
     stop: float = 0.0
     deaf: bool = False
+    refusals: int = 0
     dies_idle: float | None = None
     answer: float = 0.0
+    sync: bool = False
     never: bool = False
+    eof: bool = False
     exit: int | None = None
     garbage: bool = False
     late: float | None = None
     excess: bool = False
     pieces: int = 1
+    gap: float = 0.0
     stderr: bytes = b""
 
 
@@ -51,18 +64,21 @@ Script = Callable[[random.Random], Behaviour]
 
 
 class FakeContainer(Container):
-    """A copy that exists in the test's mind."""
+    """A copy that exists in the test's mind. It takes lines; when its stdin is closed it exits behind its answer."""
 
     def __init__(self, driver: FakeDriver, spec: ContainerSpec, receiver: Receiver, behaviour: Behaviour) -> None:
         self.id = spec.instance
         self.spec = spec
         self.exited = False
-        self.exit_event = asyncio.Event()
+        self.calls = 0
         self._driver = driver
         self._receiver = receiver
         self._behaviour = behaviour
+        self._refusals = behaviour.refusals
         self._loop = asyncio.get_running_loop()
+        self._gone = asyncio.Event()
         self._inbox = b""
+        self._eof = False
         self._timers: set[asyncio.TimerHandle] = set()
         self._dying: asyncio.TimerHandle | None = None
         self._be_idle()
@@ -80,7 +96,7 @@ class FakeContainer(Container):
         return True
 
     def write_eof(self) -> None:
-        """A fake cold copy has its one call by then."""
+        self._eof = True
 
     def pause_reading(self) -> None:
         """A fake copy has no pipe that could fill."""
@@ -90,11 +106,12 @@ class FakeContainer(Container):
 
     async def stop(self, grace: float) -> None:
         self._driver.note("stop", self.id)
-        after = self._behaviour.stop
-        if self._behaviour.deaf or after > grace:
-            after = grace
-        self._later(after, self.die, Exit(signal=9 if after == grace else 15))
-        await self.exit_event.wait()
+        if self._refusals:
+            self._refusals -= 1
+            raise DriverError("the engine refuses")
+        killed = self._behaviour.deaf or self._behaviour.stop > grace
+        self.later(grace if killed else self._behaviour.stop, self.die, Exit(signal=9 if killed else 15))
+        await self._gone.wait()
 
     def die(self, exit: Exit) -> None:
         """End the copy, as a test may also do from outside."""
@@ -103,164 +120,157 @@ class FakeContainer(Container):
         self.exited = True
         for timer in self._timers:
             timer.cancel()
-        self._driver.alive.discard(self)
+        self._driver.alive.pop(self, None)
         self._driver.note("exited", self.id)
         self._receiver.exited(exit)
-        self.exit_event.set()
+        self._gone.set()
 
     def say(self, data: bytes) -> None:
         """Write to stdout, as a test may also do from outside."""
         if not self.exited:
             self._receiver.stdout_received(data)
 
-    def _asked(self, line: bytes) -> None:
-        if self._dying is not None:
-            self._dying.cancel()
-        how = self._driver.draw_answer()
-        if how.stderr:
-            self._later(how.answer / 2, self._receiver.stderr_received, how.stderr)
-        if how.exit is not None:
-            self._later(how.answer, self.die, Exit(code=how.exit))
-        elif not how.never:
-            self._later(how.answer, self._answer, line, how)
+    def log(self, data: bytes) -> None:
+        """Write to stderr, as a test may also do from outside."""
+        if not self.exited:
+            self._receiver.stderr_received(data)
 
-    def _answer(self, line: bytes, how: Behaviour) -> None:
-        reply = b"?! no reply\n" if how.garbage else b"=" + line + b"\n"
-        if how.excess:
-            reply += b"?! more\n"
-        size = max(1, -(-len(reply) // how.pieces))
-        for start in range(0, len(reply), size):
-            self.say(reply[start : start + size])
-        if how.late is not None:
-            self._later(how.late, self.say, b"=" + line + b"\n")
-        self._be_idle()
+    def later(self, seconds: float, callback: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
+        """Do something after a while, unless the copy is gone by then."""
 
-    def _be_idle(self) -> None:
-        if self._behaviour.dies_idle is not None and not self.exited:
-            self._dying = self._later(self._behaviour.dies_idle, self.die, Exit(code=0))
-
-    def _later(self, seconds: float, callback: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
         def ring() -> None:
             self._timers.discard(timer)
-            callback(*arguments)
+            if not self.exited:
+                callback(*arguments)
 
         timer = self._loop.call_later(seconds, ring)
         self._timers.add(timer)
         return timer
 
+    def _asked(self, line: bytes) -> None:
+        self.calls += 1
+        if self._dying is not None:
+            self._dying.cancel()
+        how = self._driver.draw_answer()
+        if how.stderr:
+            self.later(how.answer / 2, self.log, how.stderr)
+        if how.exit is not None:
+            self.later(how.answer, self.die, Exit(code=how.exit))
+        elif how.eof:
+            self.later(how.answer, self._receiver.stdout_eof)
+        elif how.sync:
+            self._answer(line, how)
+        elif not how.never:
+            self.later(how.answer, self._answer, line, how)
+
+    def _answer(self, line: bytes, how: Behaviour) -> None:
+        reply = b"?! no reply\n" if how.garbage else b"=" + line + b"\n"
+        if how.late is not None:
+            self.later(how.late + how.gap * how.pieces, self.say, b"=" + line + b"\n")
+        self._say_in_pieces(reply + b"?! more\n" if how.excess else reply, how.pieces, how.gap)
+
+    def _say_in_pieces(self, data: bytes, pieces: int, gap: float) -> None:
+        size = -(-len(data) // pieces)
+        self.say(data[:size])
+        if data[size:] and gap:
+            self.later(gap, self._say_in_pieces, data[size:], pieces - 1, gap)
+        elif data[size:]:
+            self._say_in_pieces(data[size:], pieces - 1, gap)
+        elif self._eof:
+            self.die(Exit(code=0))
+        else:
+            self._be_idle()
+
+    def _be_idle(self) -> None:
+        if self._behaviour.dies_idle is not None and not self.exited:
+            self._dying = self.later(self._behaviour.dies_idle, self.die, Exit(code=0))
+
 
 class FakeDriver(Driver):
     """Starts fake copies.
 
-    `copies` and `answers` draw behaviours; a plain Behaviour stands for one that is always the same. `alive` are the
-    copies that run now, `most_alive` the most there ever were, `launched` the specs of all launches that were tried.
-    `events` keeps the last thousand (time, what, copy).
+    `copies` and `answers` draw behaviours; a plain Behaviour stands for one that is always the same, none for a perfect
+    one. `alive` are the copies that run now, in the order they were started, `starting` how many more are being
+    launched, `most_alive` the most of both there ever were. `launches` counts launches that were tried; `launched`
+    keeps the specs of the last thousand, `events` the last thousand (time, what, copy).
     """
 
     name: ClassVar[str] = "fake"
     enforces: ClassVar[frozenset[str]] = frozenset({"memory", "cpus"})
 
     def __init__(
-        self, copies: Behaviour | Script = Behaviour(), answers: Behaviour | Script | None = None, *, seed: int = 0
+        self, copies: Behaviour | Script | None = None, answers: Behaviour | Script | None = None, *, seed: int = 0
     ) -> None:
+        self.launches = 0
         self.launched: list[ContainerSpec] = []
-        self.alive: set[FakeContainer] = set()
+        self.alive: dict[FakeContainer, None] = {}
         self.most_alive = 0
         self.starting = 0
+        self.opened = 0
         self.closed = False
         self.events: list[tuple[float, str, str]] = []
-        self._copies = copies
-        self._answers = copies if answers is None else answers
+        self._copies = Behaviour() if copies is None else copies
+        self._answers = self._copies if answers is None else answers
         self._random = random.Random(seed)
 
     def note(self, what: str, copy: str) -> None:
         """Keep an event."""
         self.events.append((asyncio.get_running_loop().time(), what, copy))
-        del self.events[:-1000]
+        if len(self.events) > 2000:
+            del self.events[:-1000]
+
+    def draw_copy(self) -> Behaviour:
+        """Draw what the next copy is like."""
+        return self._copies if isinstance(self._copies, Behaviour) else self._copies(self._random)
 
     def draw_answer(self) -> Behaviour:
         """Draw what the next answer is like."""
         return self._answers if isinstance(self._answers, Behaviour) else self._answers(self._random)
 
-    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> FakeContainer:
-        how = self._copies if isinstance(self._copies, Behaviour) else self._copies(self._random)
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        how = self.draw_copy()
+        self.launches += 1
         self.launched.append(spec)
         del self.launched[:-1000]
         self.note("launch", spec.instance)
         self.starting += 1
         self.most_alive = max(self.most_alive, self.starting + len(self.alive))
         try:
-            if how.start:
-                await asyncio.sleep(how.start)
-            if how.start_error:
-                raise DriverError(how.start_error)
-            container = FakeContainer(self, spec, receiver, how)
+            await self._starting(how)
         finally:
             self.starting -= 1
-        self.alive.add(container)
+        container = FakeContainer(self, spec, receiver, how)
+        self.alive[container] = None
+        if how.early:
+            container.say(how.early)
+        if how.early_exit is not None:
+            container.die(Exit(code=how.early_exit))
         return container
+
+    async def _starting(self, how: Behaviour) -> None:
+        if how.uncancellable:
+            await _whatever_happens(how.start)
+        elif how.start:
+            await asyncio.sleep(how.start)
+        if how.start_error:
+            raise DriverError(how.start_error)
 
     async def aclose(self) -> None:
         self.closed = True
 
 
-class FakeConnection(Connection):
-    """Lines: a call is "id hex-of-body", its reply "=" and the same line. Every reply names its call, so a late answer to
-    another call is a protocol error here (in `http` and `json` nothing on the wire could tell)."""
-
-    def __init__(self, limits: Limits, *, hot: bool) -> None:
-        self._limits = limits
-        self._hot = hot
-        self._buffer = b""
-        self._asked: bytes | None = None
-
-    def encode(self, call: Call, expires: float) -> bytes:
-        if call.method == "UNSAYABLE":
-            raise LocalProtocolError("the fake protocol cannot say UNSAYABLE")
-        self._asked = f"{call.id} {call.body.hex()}".encode()
-        return self._asked + b"\n"
-
-    def receive(self, data: bytes) -> Sequence[Event]:
-        self._buffer += data
-        if self._asked is None:
-            raise RemoteProtocolError(f"nobody asked for {self._buffer[:40]!r}")
-        if len(self._buffer) > 2 * self._limits.max_body + self._limits.max_head:
-            raise RemoteProtocolError("the line is too long")
-        if b"\n" not in self._buffer:
-            return []
-        line, rest = self._buffer.split(b"\n", 1)
-        if not line.startswith(b"="):
-            raise RemoteProtocolError(f"{line[:40]!r} is no reply")
-        if line[1:] != self._asked:
-            raise RemoteProtocolError(f"{line[:40]!r} answers another call")
-        self._buffer = b""
-        self._asked = None
-        call_id, _, body = line[1:].partition(b" ")
-        head = ReplyHead(200, [("X-Call", call_id.decode())])
-        end = ReplyEnd(reusable=self._hot and not rest, excess=len(rest))
-        return [head, ReplyBody(bytes.fromhex(body.decode())), end]
-
-    def receive_eof(self, exit: Exit) -> Sequence[Event]:
-        return []
-
-
-class FakeProtocol(IOProtocol):
-    """The protocol of the fake copies, hot."""
-
-    name: ClassVar[str] = "fake"
-
-    def connect(self, limits: Limits) -> FakeConnection:
-        return FakeConnection(limits, hot=self.hot)
-
-
-class FakeColdProtocol(FakeProtocol):
-    """The same for one call per copy, which its environment names as well."""
-
-    name: ClassVar[str] = "fake-cold"
-    hot: ClassVar[bool] = False
-
-    def call_environment(self, call: Call, expires: float) -> Mapping[str, str]:
-        return {"FAKE_CALL_ID": call.id}
+async def _whatever_happens(seconds: float) -> None:
+    """Sleep, and take no notice of a cancellation, as code does that waits for a thread."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        try:
+            await asyncio.sleep(end - loop.time())
+        except asyncio.CancelledError:
+            continue
 
 
 @dataclass(slots=True, eq=False)
