@@ -38,9 +38,11 @@ class LocalDriver(Driver):
         return self._guardian.pid if self._guardian else None
 
     async def open(self) -> None:
-        if not hasattr(os, "pidfd_open") or not os.path.exists("/proc/self/ns/pid"):
-            raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted')
-        self._guardian = Guardian(new_runtime())
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+            self._guardian = Guardian(new_runtime())
+        except (AttributeError, OSError) as error:
+            raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted') from error
 
     def validate(self, spec: FunctionSpec) -> None:
         options.parse(spec.driver_options)

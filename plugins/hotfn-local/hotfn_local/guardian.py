@@ -140,7 +140,8 @@ class Guardian:
         )
 
     def _gone(self, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._process and self._ended
+        assert self._process
+        assert self._ended
         loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._process.wait()

@@ -1,7 +1,8 @@
 """Resource limits that hold from the program's first instruction.
 
-Setting them on a running process comes too late, and a function between fork and exec is unsafe where there are threads. So a
-small program sets them on itself and becomes the function: prlimit(1) of util-linux, a Python where there is none.
+Setting them on a running process comes too late, and Python code between fork and exec is unsafe where there are
+threads. So a small program sets them on itself and becomes the function: prlimit(1) of util-linux, a Python where
+there is none.
 """
 
 from __future__ import annotations

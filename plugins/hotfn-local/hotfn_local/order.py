@@ -39,5 +39,7 @@ def _directory(cwd: str | None) -> str:
     if cwd is None:
         return ""
     if not os.path.isdir(cwd):
-        raise DriverError(f"the working directory {cwd!r} (option `cwd`) is not a directory; make it, or correct the option")
+        raise DriverError(
+            f"the working directory {cwd!r} (option `cwd`) is not a directory; make it, or correct the option"
+        )
     return cwd
