@@ -44,7 +44,7 @@ _TIGHT = Limits(max_body=4096, max_head=4096)
 _FLOOD = 64 * 1024, 16  # an endless stream: pieces of this size, so many
 _HELD = 256 * 1024  # what may be held of it under tight limits
 _FILLERS = (b"\0", b" ", b"\n", b"a", b"1", b"{", b'"', b"\\")
-_DAMAGES = 200  # of each sample
+_DAMAGES = 200  # of each sample, at most
 
 
 def check_protocol(
@@ -141,7 +141,7 @@ class _Kit:
             if first != second:
                 raise ConformanceError(f"encode wrote {first!r} and then {second!r} for the same call")
 
-    def checkcuts(self) -> None:
+    def check_cuts(self) -> None:
         """A reply is the same however its bytes are cut."""
         for sample in self.samples:
             for how, chunks in cuts(sample.wire, self.rng):
@@ -161,9 +161,10 @@ class _Kit:
         """Bytes that come while no call is running are never anybody's reply."""
         for sample in self.clean if self.protocol.hot else []:
             for stray in self.clean:
-                glued = sample.wire + stray.wire
-                for how, chunks in [("glued to another", [glued]), *cuts(glued, self.rng)]:
-                    self.expect_stray(play(self.calling(sample.call), chunks), sample, f"before another, {how}")
+                glued = play(self.calling(sample.call), [sample.wire + stray.wire])
+                self.expect_stray(glued, sample, f"glued to {stray}")
+            for how, chunks in cuts(sample.wire + self.clean[0].wire, self.rng):
+                self.expect_stray(play(self.calling(sample.call), chunks), sample, f"before another, {how}")
             self._expect_refusal(self.protocol.connect(_LIMITS), sample)
             used = self.calling(sample.call)
             play(used, [sample.wire])
@@ -214,7 +215,9 @@ class _Kit:
             if not self.protocol.hot:
                 _refuse(partial(self.protocol.call_environment, call, EXPIRES), call)
                 continue
-            connection = self.protocol.connect(_LIMITS)
+            idle, connection = self.protocol.connect(_LIMITS), self.protocol.connect(_LIMITS)
+            _refuse(partial(idle.encode, call, EXPIRES), call)
+            self._expect_refusal(idle, sample)
             _refuse(partial(connection.encode, call, EXPIRES), call)
             if _encoded(connection, sample.call) != _encoded(self.protocol.connect(_LIMITS), sample.call):
                 raise ConformanceError(f"after {call!r} was refused, the next call is written differently")
@@ -234,10 +237,10 @@ class _Kit:
                         end(outcome, connection, sample.exit)
                     self.expect(outcome, sample, "interleaved with another connection's")
 
-    def checkdamaged(self) -> None:
+    def check_damaged(self) -> None:
         """Damaged bytes give events or RemoteProtocolError, and the same whole and byte by byte."""
         for sample in self.samples:
-            for _ in range(_DAMAGES):
+            for _ in range(min(_DAMAGES, 50_000 // (len(sample.wire) + 1))):  # a long one is read byte by byte, too
                 wire = damaged(sample.wire, self.rng)
                 whole = play(self.calling(sample.call), [wire], sample.exit)
                 slowly = play(self.calling(sample.call), bytewise(wire), sample.exit)
@@ -252,8 +255,8 @@ class _Kit:
         try:
             for sample in self.samples:
                 if len(sample.body) <= _TIGHT.max_body:
-                    for at in {0, *self.rng.choices(range(len(sample.wire)), k=4)}:
-                        for filler in (*_FILLERS, sample.wire[at : at + 2], sample.wire[at:]):
+                    for at in {0, *self.rng.choices(range(len(sample.wire) + 1), k=4)}:
+                        for filler in (*_FILLERS, *filter(None, (sample.wire[at : at + 2], sample.wire[at:]))):
                             self._flood(sample, at, filler)
         finally:
             tracemalloc.stop()

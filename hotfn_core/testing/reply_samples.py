@@ -66,7 +66,8 @@ class Outcome:
         """What must not depend on how the bytes are cut."""
         if self.end is None:
             return ("no reply",)
-        return (self.status, self.headers, self.body, "stray bytes" if self.stray else "clean")
+        lives = self.end.reusable and self.error is None
+        return (self.status, self.headers, self.body, "the copy lives on" if lives else "the copy ends")
 
     def take(self, events: object, what: str) -> None:
         """Add events, which must be the next ones of one reply."""

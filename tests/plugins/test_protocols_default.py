@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ class TestEnvironment:
         "change", [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\0b"),)}, {"headers": (("A=B", "x"),)}],
         ids=str,
     )  # fmt: skip
-    def test_what_cannot_be_carried_is_refused(self, change: dict[str, object]) -> None:
+    def test_what_cannot_be_carried_is_refused(self, change: dict[str, Any]) -> None:
         with pytest.raises(LocalProtocolError):
             environment(CALL._replace(**change))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -104,7 +105,7 @@ class TestTheLine:
         "change", [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\nb"),)}, {"headers": (("", "x"),)}],
         ids=str,
     )  # fmt: skip
-    def test_what_is_refused_is_refused_here_too(self, change: dict[str, object]) -> None:
+    def test_what_is_refused_is_refused_here_too(self, change: dict[str, Any]) -> None:
         with pytest.raises(LocalProtocolError):
             encode(CALL._replace(**change))
 
