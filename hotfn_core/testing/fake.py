@@ -26,8 +26,8 @@ class Behaviour:
     """What one copy does, or what one answer is like. All times are in seconds.
 
     Of the copy: `start` is how long `launch` takes, `start_error` makes it fail, `uncancellable` that it cannot be
-    called back. `early` is said and `early_exit` exited with before `launch` returns. `stop` is how long the copy takes to
-    end when it is asked, `deaf` that it has to be killed, `refusals` how often the engine refuses to stop it. After
+    called back. `early` is said and `early_exit` exited with before `launch` returns. `stop` is how long the copy takes
+    to end when it is asked, `deaf` that it has to be killed, `refusals` how often the engine refuses to stop it. After
     `dies_idle` without a call it exits.
 
     Of each answer: `answer` is how long it takes, `sync` that it comes from inside of the write (which no driver may
@@ -227,6 +227,10 @@ class FakeDriver(Driver):
         """Draw what the next answer is like."""
         return self._answers if isinstance(self._answers, Behaviour) else self._answers(self._random)
 
+    def make_copy(self, spec: ContainerSpec, receiver: Receiver, how: Behaviour) -> FakeContainer:
+        """Make a copy that was launched; for a driver whose copies do more."""
+        return FakeContainer(self, spec, receiver, how)
+
     async def open(self) -> None:
         self.opened += 1
 
@@ -242,7 +246,7 @@ class FakeDriver(Driver):
             await self._starting(how)
         finally:
             self.starting -= 1
-        container = FakeContainer(self, spec, receiver, how)
+        container = self.make_copy(spec, receiver, how)
         self.alive[container] = None
         if how.early:
             container.say(how.early)

@@ -29,7 +29,8 @@ class RunawayLoop(RuntimeError):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """The loop. `seed` None keeps asyncio's own order. `max_steps` bounds a run that never ends.
+    """The loop. `seed` None keeps asyncio's own order. `max_steps` bounds a run that never ends. `watch` is called
+    after every step, which is where an invariant is to hold.
 
     `virtual` tells a Manager to go by this loop's clock and dice.
     """
@@ -37,8 +38,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     virtual = True
     _timer_cancelled_count: int  # asyncio's own
 
-    def __init__(self, seed: int | None = None, *, max_steps: int = 10_000_000) -> None:
+    def __init__(
+        self,
+        seed: int | None = None,
+        *,
+        max_steps: int = 10_000_000,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self.watch = watch
         self.steps = 0
         self._now = 0.0
         self._seed = seed
@@ -75,6 +83,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 ready.clear()
                 ready.extend(handles)
         super()._run_once()  # type: ignore[misc]
+        if self.watch is not None:
+            self.watch()
+
+    @property
+    def timers(self) -> int:
+        """How many timers are set and not cancelled."""
+        return sum(not timer.cancelled() for timer in self._scheduled)  # type: ignore[attr-defined]
 
     def _ring_timers(self, ready: deque[asyncio.Handle]) -> None:
         """Make due timers ready now, so that they are shuffled with the rest: asyncio would run them after it."""
@@ -124,12 +139,18 @@ class _NoIO(selectors.BaseSelector):
         return {}
 
 
-def simulate(main: Callable[[], Coroutine[Any, Any, T]], seed: int | None = None, *, max_steps: int = 10_000_000) -> T:
-    """Run `main()` on a simulated loop and return its result.
+def simulate(
+    main: Callable[[], Coroutine[Any, Any, T]],
+    seed: int | None = None,
+    *,
+    max_steps: int = 10_000_000,
+    watch: Callable[[], None] | None = None,
+) -> T:
+    """Run `main()` on a simulated loop and return its result. The arguments are those of SimulatedLoop.
 
     Raises what it raises, with the seed in a note; Deadlock; RunawayLoop; and AssertionError when tasks are left.
     """
-    loop = SimulatedLoop(seed, max_steps=max_steps)
+    loop = SimulatedLoop(seed, max_steps=max_steps, watch=watch)
     failures: list[BaseException] = []
 
     def remember(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -157,6 +178,7 @@ def _cancel_rest(loop: SimulatedLoop) -> None:
     for task in left:
         task.cancel()
     if left:
+        loop.watch = None
         loop.max_steps = loop.steps + 100_000
         with contextlib.suppress(Deadlock, RunawayLoop):  # the failure that brought us here says more
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
