@@ -28,7 +28,7 @@ of these keys, performed in this order; a body that is no JSON object is sent ba
     "body": text                the reply's body
     "size": n                   a body of n bytes
     "echo": true                a body like the call's, as it came
-    "report": [...]             adds to the default body what is named: env, request, cwd, limits
+    "report": [...]             adds to the default body what is named: env, request, cwd, argv, limits
                                 default body: a JSON object with pid, calls (how many so far), spawned (pids), errors
 
     "garbage": text             sent in place of the reply

@@ -179,6 +179,8 @@ def report(wanted: Any, call: Call) -> bytes:
         facts["request"] = {"method": call.method, "url": call.url, "headers": call.headers, "id": call.id}
     if "cwd" in wanted:
         facts["cwd"] = os.getcwd()
+    if "argv" in wanted:
+        facts["argv"] = sys.argv[1:]
     if "limits" in wanted:
         import resource
 

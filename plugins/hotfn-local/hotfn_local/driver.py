@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import Mapping
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
 from hotfn_core.model import FunctionSpec
 
-from . import options, program, reaper
+from . import environment, options, program, reaper
 from .guardian import Guardian, new_runtime
 from .order import make_order
 from .process import LocalContainer
@@ -31,6 +32,7 @@ class LocalDriver(Driver):
         self._numbers = itertools.count(1)
         self._alive: set[LocalContainer] = set()
         self._guardian: Guardian | None = None
+        self._inherited: Mapping[str, str] = {}
 
     @property
     def guardian(self) -> int | None:
@@ -41,6 +43,7 @@ class LocalDriver(Driver):
         try:
             os.close(os.pidfd_open(os.getpid()))
             self._guardian = Guardian(new_runtime())
+            self._inherited = environment.inherited(os.environ)
         except (AttributeError, OSError) as error:
             raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted') from error
 
@@ -57,7 +60,7 @@ class LocalDriver(Driver):
         if self._guardian is None:
             raise DriverUnavailable('the driver "local" is not open')
         copy = next(self._numbers)
-        order = make_order(spec, f"{self._guardian.runtime}:{copy}")
+        order = make_order(spec, self._inherited, f"{self._guardian.runtime}:{copy}")
         child, line = self._start(self._guardian, spec.command[0], order, copy)
         return self._container(self._guardian, child, line, receiver)
 
@@ -65,6 +68,7 @@ class LocalDriver(Driver):
         """Start a process that the guardian knows of. It is entered before it exists: see `Guardian._strays`."""
         guardian.ensure()
         line = guardian.table.enter(copy)
+        since = reaper.ticks()
         try:
             child = spawn(order)
         except BaseException as error:
@@ -74,7 +78,7 @@ class LocalDriver(Driver):
             if isinstance(error, ValueError):  # NUL bytes, lone surrogates: what no environment can hold
                 raise DriverError(f'cannot start "{name}": {error}') from error
             raise
-        guardian.table.started(line, copy, child.process.pid)
+        guardian.table.started(line, copy, child.process.pid, since)
         return child, line
 
     def _container(self, guardian: Guardian, child: Child, line: int, receiver: Receiver) -> Container:

@@ -11,12 +11,12 @@ INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDI
 the environment of a server is where its secrets are."""
 
 
-def inherited(parent: Mapping[str, str], account: pwd.struct_passwd | None = None) -> dict[str, str]:
-    """Return what passes from hotfn's environment to every function. A function that runs as another user gets
-    that user's HOME, USER and LOGNAME."""
-    env = {name: parent[name] for name in INHERITED if name in parent}
-    env.update((name, value) for name, value in parent.items() if name.startswith("LC_"))
-    env.setdefault("PATH", os.defpath)
-    if account is not None:
-        env |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
-    return env
+def inherited(parent: Mapping[str, str]) -> dict[str, str]:
+    """Return what passes from hotfn's own environment to every function."""
+    env = {name: value for name, value in parent.items() if name in INHERITED or name.startswith("LC_")}
+    return {"PATH": os.defpath} | env
+
+
+def of_user(entry: pwd.struct_passwd | None) -> dict[str, str]:
+    """Return what is different for a function that runs as another user."""
+    return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry else {}

@@ -10,13 +10,14 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 from . import reaper
 
 _log = logging.getLogger("hotfn.local")
 
 _CLOSE_LIMIT = 10.0
-_RESTART_PAUSE = 1.0
+_PAUSE = 1.0
 
 
 def new_runtime() -> str:
@@ -42,16 +43,19 @@ class Table:
             self._free.append(self._size)
             self._size += 1
         line = self._free.pop()
-        self._write(line, copy, 0, 0)
+        self._write(line, copy, 0, 0, 0)
         return line
 
-    def started(self, line: int, copy: int, pid: int) -> None:
-        """Add the pid of the copy, which leads a process group of its own."""
-        self._write(line, copy, pid, reaper.start_time(pid) or 0)
+    def started(self, line: int, copy: int, pid: int, since: int) -> None:
+        """Add the pid of the copy, which leads a process group of its own and was started after the tick `since`.
+
+        Its exact start time is not asked for: reading it waits until the exec is over, half a millisecond.
+        """
+        self._write(line, copy, pid, since, reaper.ticks())
 
     def leave(self, line: int) -> None:
         """Free the line of a copy that has ended."""
-        self._write(line, 0, 0, 0)
+        self._write(line, 0, 0, 0, 0)
         self._free.append(line)
 
     def close(self) -> None:
@@ -72,7 +76,7 @@ class Guardian:
         self._pidfd = -1
         self._ended: asyncio.Future[None] | None = None
         self._closing = False
-        self._restart: asyncio.TimerHandle | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def pid(self) -> int | None:
@@ -85,16 +89,29 @@ class Guardian:
             self._start()
 
     def copy_ended(self) -> None:
-        """Let the guardian look for what left the group of its copy. Never blocks."""
+        """Let the guardian look, in a while, for what left the group of its copy."""
+        self._later("strays", self._look_for_strays)
+
+    def _look_for_strays(self) -> None:
         self._tell(reaper.COPY_ENDED)
+
+    def _later(self, name: str, action: Callable[[], None]) -> None:
+        """Do it after a pause, once for all who ask meanwhile."""
+
+        def due() -> None:
+            del self._timers[name]
+            action()
+
+        if name not in self._timers:
+            self._timers[name] = asyncio.get_running_loop().call_later(_PAUSE, due)
 
     async def close(self) -> None:
         """Send the guardian home and wait for it. Nothing that carries the marker lives afterwards. Idempotent."""
         if self._closing:
             return
         self._closing = True
-        if self._restart:
-            self._restart.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         if self._ended:
             self._tell(reaper.GOODBYE)
             os.close(self._pipe)
@@ -151,7 +168,7 @@ class Guardian:
             self._ended = None
             os.close(self._pipe)
             _log.warning("the guardian of hotfn was killed; another one is started")
-            self._restart = loop.call_later(_RESTART_PAUSE, self.ensure)
+            self._later("restart", self.ensure)
 
     def _tell(self, what: bytes) -> None:
         if self._process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import DriverError
@@ -13,11 +14,14 @@ from .spawn import Order
 _MB = 1024 * 1024
 
 
-def make_order(spec: ContainerSpec, marker: str) -> Order:
-    """Work out how to start one copy. Raises DriverError for what can be known to fail before it is tried."""
+def make_order(spec: ContainerSpec, inherited: Mapping[str, str], marker: str) -> Order:
+    """Work out how to start one copy with `inherited` below its own environment.
+
+    Raises DriverError for what can be known to fail before it is tried.
+    """
     wanted = options.parse(spec.options)
     runs_as = account.resolve(wanted.user, wanted.group)
-    env = environment.inherited(os.environ, runs_as.entry) | dict(spec.env) | {reaper.MARKER: marker}
+    env = {**inherited, **environment.of_user(runs_as.entry), **spec.env, reaper.MARKER: marker}
     path = program.find(spec.command[0], env["PATH"], _directory(wanted.cwd))
     argv = list(spec.command)
     asked = _limits(spec, wanted)
@@ -39,7 +43,5 @@ def _directory(cwd: str | None) -> str:
     if cwd is None:
         return ""
     if not os.path.isdir(cwd):
-        raise DriverError(
-            f"the working directory {cwd!r} (option `cwd`) is not a directory; make it, or correct the option"
-        )
-    return cwd
+        raise DriverError(f"the option `cwd` names {cwd!r}, which is not a directory; make it, or correct the option")
+    return os.path.abspath(cwd)  # the program's path must mean the same before and after the change of directory

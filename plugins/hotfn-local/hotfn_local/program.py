@@ -13,18 +13,22 @@ from hotfn_core.errors import DriverError
 def find(name: str, search: str, cwd: str) -> str:
     """Return the path of the program `name`, looked up as the function would: a name with a slash relative to
     `cwd`, any other in the directories of `search`. Raises DriverError with what to do about it."""
-    refused = ""
     for path in _candidates(name, search, cwd):
-        problem = _problem(path)
-        if problem is None:
+        if os.access(path, os.X_OK) and os.path.isfile(path):
             return path
-        refused = refused or problem
-    if refused:
-        raise DriverError(f'cannot start "{name}": {refused}')
-    where = f"no file {os.path.join(cwd, name)}" if "/" in name else f"it is in no directory of the PATH ({search})"
-    raise DriverError(
-        f'cannot start "{name}": program not found, {where}; install it, or give its full path in `command`'
+    raise DriverError(f'cannot start "{name}": {_why_not(name, search, cwd)}')
+
+
+def _why_not(name: str, search: str, cwd: str) -> str:
+    for path in _candidates(name, search, cwd):
+        if problem := _problem(path):
+            return problem
+    where = (
+        f"no file {os.path.abspath(os.path.join(cwd, name))}"
+        if "/" in name
+        else f"it is in no directory of the PATH ({search})"
     )
+    return f"program not found, {where}; install it, or give its full path in `command`"
 
 
 def _candidates(name: str, search: str, cwd: str) -> Iterator[str]:
@@ -32,11 +36,11 @@ def _candidates(name: str, search: str, cwd: str) -> Iterator[str]:
         yield os.path.join(cwd, name)
         return
     for directory in search.split(os.pathsep):
-        yield os.path.join(cwd, directory, name)
+        yield os.path.join(cwd, directory or os.curdir, name)
 
 
-def _problem(path: str) -> str | None:
-    """Say what keeps a file from being a program: "" when it is not there, None when nothing does."""
+def _problem(path: str) -> str:
+    """Say what keeps a file from being a program; "" when it is not there."""
     try:
         mode = os.stat(path).st_mode
     except PermissionError:
@@ -47,9 +51,7 @@ def _problem(path: str) -> str | None:
         return f"{path} is a directory; name a program"
     if not stat.S_ISREG(mode):
         return f"{path} is not a file; name a program"
-    if not os.access(path, os.X_OK):
-        return f"{path} is not executable; make it so with `chmod +x {path}`, or put its interpreter first in `command`"
-    return None
+    return f"{path} is not executable; make it so with `chmod +x {path}`, or put its interpreter first in `command`"
 
 
 def explain(name: str, path: str, error: OSError) -> DriverError:

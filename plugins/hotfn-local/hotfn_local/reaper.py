@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 MARKER = "HOTFN_RUNTIME"
-"""Name of the variable that every function gets. Its value is RUNTIME ":" and the number of the copy; RUNTIME is
-"<pid namespace>:<pid>:<start time>:<random>", so that a reused pid or another container's pid is not mistaken for it."""
+"""Name of the variable that every function gets. Its value is RUNTIME ":" and the number of the copy. RUNTIME is
+"<pid namespace>:<pid>:<start time>:<random>", so that neither a reused pid nor one of another container is taken for
+it."""
 
-ENTRY = struct.Struct("=QQQ")
-"""One line of the table that hotfn shares with its guardian: number of the copy, pid, start time. Zeros are free;
-a number without a pid is a copy that is being started."""
+ENTRY = struct.Struct("=QQQQ")
+"""One line of the table that hotfn shares with its guardian: number of the copy, its pid, and between which two ticks
+it was started. Zeros are free; a number without a pid is a copy that is being started."""
 
 CHASE = 1.0
 """Seconds for which the guardian looks again after hotfn was killed: hotfn may have died between fork and exec, when
@@ -36,6 +37,7 @@ GOODBYE = b"q"
 COPY_ENDED = b"."
 """What hotfn tells its guardian over the pipe. An end of the pipe without goodbye is a violent end of hotfn."""
 
+_HZ = os.sysconf("SC_CLK_TCK")
 _PREFIX = MARKER.encode() + b"="
 _ROUNDS = 200
 _PAUSE = 0.02
@@ -57,6 +59,11 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in b"ZX" else int(fields[19])
+
+
+def ticks() -> int:
+    """Return the time in the measure of `start_time`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _HZ)
 
 
 def pid_namespace() -> str:
@@ -131,7 +138,7 @@ def kill_marked(choose: Callable[[list[Marked]], Iterable[Marked]]) -> int:
     return len(victims)
 
 
-def read_table(fd: int) -> list[tuple[int, int, int]]:
+def read_table(fd: int) -> list[tuple[int, int, int, int]]:
     """Return the entries in use."""
     size = os.fstat(fd).st_size
     data = os.pread(fd, size - size % ENTRY.size, 0)
@@ -142,10 +149,11 @@ def kill_groups(table: int) -> None:
     """Kill the process group of every copy in the table.
 
     A group whose leader has ended keeps its number to itself while it has members, so it is killed as well; a
-    leader with another start time is a stranger that has got the number.
+    leader that was started at another time is a stranger that has got the number.
     """
-    for _, pid, started in read_table(table):
-        if pid > 1 and start_time(pid) in (started, None):
+    for _, pid, since, until in read_table(table):
+        started = start_time(pid)
+        if pid > 1 and (started is None or since <= started <= until):
             try:
                 os.killpg(pid, signal.SIGKILL)
             except OSError:  # all of it is gone, or is another user's
@@ -159,7 +167,7 @@ class Guardian:
         self.table = table
         self.runtime = runtime
         self.due: float | None = None
-        self.interval = 1.0
+        self.rested = 0.0
         self.poller = select.poll()
         self.poller.register(PIPE, select.POLLIN)
 
@@ -168,7 +176,7 @@ class Guardian:
         end = time.monotonic() if self.wait() else time.monotonic() + CHASE
         kill_groups(self.table)
         while True:
-            kill_marked(lambda all: [found for found in all if found.runtime == self.runtime])
+            kill_marked(lambda found: [one for one in found if one.runtime == self.runtime])
             if time.monotonic() >= end:
                 return
             time.sleep(_PAUSE)
@@ -182,7 +190,7 @@ class Guardian:
                 said = os.read(PIPE, 4096)
                 if not said or GOODBYE in said:
                     return GOODBYE in said
-                self.due = self.due or time.monotonic() + self.interval
+                self.due = max(time.monotonic(), self.rested)
             if parent in ready:
                 return False
             if self.due and time.monotonic() >= self.due:
@@ -207,15 +215,17 @@ class Guardian:
         began = time.monotonic()
         kill_marked(self._strays)
         self.due = None
-        self.interval = max(1.0, 20 * (time.monotonic() - began))
+        now = time.monotonic()
+        self.rested = now + 20 * (now - began)
 
     def _strays(self, found: list[Marked]) -> list[Marked]:
         # The table is read after the processes: a copy is entered before it is started, so none is missed.
-        live = {copy for copy, _, _ in read_table(self.table)}
+        live = {copy for copy, *_ in read_table(self.table)}
         return [one for one in found if one.runtime == self.runtime and one.copy not in live]
 
 
 def main() -> None:
+    """Be the guardian; see the module."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     Guardian(int(sys.argv[1]), sys.argv[2]).run()
