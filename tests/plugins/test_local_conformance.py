@@ -1,0 +1,27 @@
+"""The driver `local` passes every check of the kit, on both event loops, and is found as any plugin is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import uvloop
+from hotfn_core.registry import Registry
+from hotfn_core.testing.check_driver import CHECKS, check_driver
+from hotfn_local.driver import LocalDriver
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", CHECKS)
+def test_conformance(name: str, loop: str) -> None:
+    (outcome,) = check_driver(LocalDriver, only=[name], loop_factory=LOOPS[loop])
+    assert outcome.status == "passed", outcome  # the driver can do all that is optional
+
+
+def test_the_entry_point_brings_the_driver() -> None:
+    registry = Registry()
+    assert isinstance(registry.driver("local"), LocalDriver)
+    (info,) = [plugin for plugin in registry.plugins if "local" in plugin.drivers]
+    assert (info.distribution, info.problems) == ("hotfn-local", [])
