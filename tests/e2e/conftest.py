@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -42,21 +41,21 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """After every test: no child process and no file descriptor that was not there before."""
-    before = _open_files()
+    before = open_files()
     yield
     children = psutil.Process().children(recursive=True)
     assert not children, f"left behind: {[child.cmdline() for child in children]}"
-    assert _open_files() == before
+    assert open_files() == before
 
 
-def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def scripted(format: str = "http", **fields: Any) -> FunctionSpec:
+def scripted(wire: str = "http", **fields: Any) -> FunctionSpec:
     """Return a function that does what its call tells it to; see hotfn_core/testing/guests/guest.py."""
     command = (sys.executable, "-I", "-S", SCRIPTED)
-    return FunctionSpec(**({"name": "guest", "format": format, "command": command} | fields))
+    return FunctionSpec(**({"name": "guest", "format": wire, "command": command} | fields))
 
 
 def script(**steps: Any) -> bytes:
@@ -70,8 +69,3 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def lines_of(path: Path) -> list[str]:
-    """Return the lines of a text file."""
-    return path.read_text(encoding="utf-8").splitlines()

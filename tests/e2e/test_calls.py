@@ -14,18 +14,18 @@ from .conftest import Run, script, scripted
 HOT = ["http", "json"]
 
 
-@pytest.mark.parametrize("format", HOT)
-def test_one_copy_serves_call_after_call(run: Run, format: str) -> None:
+@pytest.mark.parametrize("wire", HOT)
+def test_one_copy_serves_call_after_call(run: Run, wire: str) -> None:
     async def main() -> None:
         async with Manager() as manager:
-            spec = scripted(format)
+            spec = scripted(wire)
             first = await manager.call(spec, script())
             second = await manager.call(spec, script())
         assert (first.cold, first.cold_reason, second.cold) == (True, "first", False)
         assert first.instance == second.instance
         assert [json.loads(reply.body)["calls"] for reply in (first, second)] == [1, 2]
         assert json.loads(first.body)["pid"] == json.loads(second.body)["pid"]
-        assert first.started > 0 and second.started == 0 and second.ran > 0
+        assert first.started > second.started == 0 < second.ran
 
     run(main())
 
@@ -33,9 +33,9 @@ def test_one_copy_serves_call_after_call(run: Run, format: str) -> None:
 def test_w15_status_and_headers_of_the_function_pass_through(run: Run) -> None:
     async def main() -> None:
         async with Manager() as manager:
-            for format in HOT:
+            for wire in HOT:
                 body = script(status=418, headers={"X-Kettle": ["one", "two"]}, body="short and stout")
-                reply = await manager.call(scripted(format), body)
+                reply = await manager.call(scripted(wire), body)
                 assert reply.status == 418
                 assert reply.headers.get_all("x-kettle") == ["one", "two"]
                 assert reply.body == b"short and stout"
@@ -46,9 +46,9 @@ def test_w15_status_and_headers_of_the_function_pass_through(run: Run) -> None:
 def test_w16_method_and_url_arrive_as_they_were(run: Run) -> None:
     async def main() -> None:
         async with Manager() as manager:
-            for format in HOT:
+            for wire in HOT:
                 reply = await manager.call(
-                    scripted(format, env={"SECRET_CONFIG": "blue"}),
+                    scripted(wire, env={"SECRET_CONFIG": "blue"}),
                     script(report=["request"]),
                     method="PUT",
                     url="/a?b=c",
@@ -64,8 +64,8 @@ def test_w16_method_and_url_arrive_as_they_were(run: Run) -> None:
 def test_w19_one_callers_headers_never_reach_the_next_callers_environment(run: Run) -> None:
     async def main() -> None:
         async with Manager() as manager:
-            for format in HOT:
-                spec = scripted(format)
+            for wire in HOT:
+                spec = scripted(wire)
                 await manager.call(spec, script(), headers={"X-Token": "first-callers-secret"})
                 reply = await manager.call(spec, script(report=["env", "request"]))
                 assert b"first-callers-secret" not in reply.body
@@ -103,15 +103,15 @@ def test_a_cold_function_may_answer_without_reading_its_input(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("format", ["default", "http", "json"])
-def test_bodies_arrive_and_return_whole(run: Run, format: str) -> None:
+@pytest.mark.parametrize("wire", ["default", "http", "json"])
+def test_bodies_arrive_and_return_whole(run: Run, wire: str) -> None:
     bodies = [b"", b"plain", "grüße, 世界 🎈".encode(), b"\n\n", b'{"not": "a script"', b"x" * 1_048_576]
-    if format != "json":
+    if wire != "json":
         bodies += [bytes(range(256)) * 40, b"\xff\xfe", b"\0"]
 
     async def main() -> None:
         async with Manager() as manager:
-            spec = scripted(format)
+            spec = scripted(wire)
             for body in bodies:
                 assert (await manager.call(spec, body)).body == body
 

@@ -33,8 +33,7 @@ def test_functions_killed_under_load_cost_only_the_calls_they_had(echo: str) -> 
             try:
                 reply = await manager.call(spec, body)
             except InstanceExited as error:
-                assert "signal 9" in error.message
-                outcomes["killed"] += 1
+                outcomes["killed" if "signal 9" in error.message else error.message] += 1
             else:
                 assert reply.body == body
                 outcomes["ok"] += 1
@@ -54,11 +53,11 @@ def test_functions_killed_under_load_cost_only_the_calls_they_had(echo: str) -> 
             spec = FunctionSpec(name="echo", format="http", command=(echo,), max_concurrency=3)
             await asyncio.gather(killer(stop), *[caller(manager, spec, number, stop) for number in range(8)])
             stats = manager.stats()["default/echo"]
-            assert stats.calls["ok"] == outcomes["ok"] and stats.calls["instance_exited"] == outcomes["killed"]
+            assert stats.calls == {"ok": outcomes["ok"], "instance_exited": outcomes["killed"]}
             assert (stats.waiting, stats.busy) == (0, 0)
 
     asyncio.run(main())
-    assert outcomes["kills"] > 50 and outcomes["killed"] > 10 and outcomes["ok"] > 500, outcomes
+    assert min(outcomes["kills"], outcomes["killed"] * 5, outcomes["ok"] // 10) > 50, outcomes
 
 
 def name_of(process: psutil.Process) -> str:
@@ -128,6 +127,6 @@ def test_calls_fired_exactly_at_idle_expiry_are_all_served(echo: str) -> None:
                 raise AssertionError(f"a call at idle expiry failed: {error}") from error
         total = sum(results, Counter())
         assert total[True] + total[False] == 10_000
-        assert total[True] > 500 and total[False] > 500, f"expiry and reuse did not meet: {total}"
+        assert min(total[True], total[False]) > 500, f"expiry and reuse did not meet: {total}"
 
     asyncio.run(main())
