@@ -77,8 +77,8 @@ def test_w07_a_copy_killed_between_calls_is_replaced(run: Run) -> None:
 async def until(condition: Callable[[], bool], limit: float = 20.0) -> None:
     """Wait for something that no event tells: what the kernel does to a process."""
     async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110  # the kernel sets no event for us
+        while not condition():  # noqa: ASYNC110  # the kernel sets no event for us
+            await asyncio.sleep(0.005)
 
 
 def test_w08_what_cannot_start_says_so_in_less_than_a_second(run: Run, tmp_path: Path) -> None:
@@ -328,9 +328,7 @@ def test_w12_a_thousand_timeouts_leave_descriptors_tasks_and_memory_flat(echo: s
                     await asyncio.gather(*[one() for _ in range(8)])
                 await until(lambda: manager.stats()["default/mute"].stopping == 0)
                 gc.collect()
-                marks.append(
-                    (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), psutil.Process().memory_info().rss)
-                )
+                marks.append((open_files(), len(asyncio.all_tasks()), psutil.Process().memory_info().rss))
             assert manager.stats()["default/mute"].calls["call_timeout"] == 1040
             descriptors, tasks, memory = zip(*marks[1:], strict=True)
             assert max(descriptors) == min(descriptors)
