@@ -106,8 +106,9 @@ class Copies:
             self._launched(instance)
 
     def _start_cancelled(self, instance: Instance, work: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step never knows, so this is not left to the task."""
-        if work.cancelled():
+        """A task that is cancelled before its first step never knows, so this is not left to the task. One that was
+        cancelled in its last step has launched the copy all the same."""
+        if work.cancelled() and instance.container is None:
             self.gone(instance)
 
     def _launched(self, instance: Instance) -> None:

@@ -234,12 +234,13 @@ class Supervisor:
         if action.cold:
             pending.cold, pending.started = action.cold, action.started
             self._cold[action.cold] += 1
-        if instance.served == 0:
-            self._copies.changed(instance, "busy", action.cold)
         try:
             instance.begin(pending.call, time.time() + action.expires - now)
         except Exception as error:  # InvalidCall, or a stranger's protocol or driver that fails in its own way
             self._not_begun(pending, instance, error)
+            return
+        if instance.served == 1:
+            self._copies.changed(instance, "busy", action.cold)
 
     def _not_begun(self, pending: Pending, instance: Instance, error: Exception) -> None:
         """The call could not be written. Its copy is as good as before only when the protocol refused the call."""

@@ -79,6 +79,7 @@ class FakeContainer(Container):
         self._gone = asyncio.Event()
         self._inbox = b""
         self._eof = False
+        self._unanswered = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._dying: asyncio.TimerHandle | None = None
         self._be_idle()
@@ -97,6 +98,8 @@ class FakeContainer(Container):
 
     def write_eof(self) -> None:
         self._eof = True
+        if self.calls and not self._unanswered:
+            self.later(0.0, self.die, Exit(code=0))
 
     def pause_reading(self) -> None:
         """A fake copy has no pipe that could fill."""
@@ -106,6 +109,8 @@ class FakeContainer(Container):
 
     async def stop(self, grace: float) -> None:
         self._driver.note("stop", self.id)
+        if self.exited:
+            return
         if self._refusals:
             self._refusals -= 1
             raise DriverError("the engine refuses")
@@ -149,6 +154,7 @@ class FakeContainer(Container):
 
     def _asked(self, line: bytes) -> None:
         self.calls += 1
+        self._unanswered += 1
         if self._dying is not None:
             self._dying.cancel()
         how = self._driver.draw_answer()
@@ -172,13 +178,20 @@ class FakeContainer(Container):
     def _say_in_pieces(self, data: bytes, pieces: int, gap: float) -> None:
         size = -(-len(data) // pieces)
         self.say(data[:size])
+        if self.exited:
+            return
         if data[size:] and gap:
             self.later(gap, self._say_in_pieces, data[size:], pieces - 1, gap)
         elif data[size:]:
             self._say_in_pieces(data[size:], pieces - 1, gap)
-        elif self._eof:
-            self.die(Exit(code=0))
         else:
+            self._answered()
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        if self._eof:
+            self.die(Exit(code=0))
+        elif not self._unanswered:
             self._be_idle()
 
     def _be_idle(self) -> None:
