@@ -27,12 +27,14 @@ def http(*fields: bytes, body: bytes = b"", first: bytes = b"HTTP/1.1 200 OK", e
     return end.join([first, *fields, b"", body])
 
 
+TEAPOT = b"short and stout"
+INTERIM = http(first=b"HTTP/1.1 100 x") + b"\r\n" + http(first=b"HTTP/1.1 103 x")
 HTTP = [
     ReplySample(
-        wire=http(b"Content-Length: 15", b"X-Custom: one", b"X-Custom: two", first=b"HTTP/1.1 418 x", body=b"short and stout"),
+        wire=http(b"Content-Length: 15", b"X-Custom: one", b"X-Custom: two", first=b"HTTP/1.1 418 x", body=TEAPOT),
         status=418,
         headers=[("Content-Length", "15"), ("X-Custom", "one"), ("X-Custom", "two")],
-        body=b"short and stout",
+        body=TEAPOT,
     ),
     ReplySample(wire=http(b"Content-Length: 6", body=b"\r\n\0\xff\r\n"), body=b"\r\n\0\xff\r\n"),
     ReplySample(wire=http(b"Content-Length: 1000", body=b"0123456789" * 100), body=b"0123456789" * 100),
@@ -48,7 +50,7 @@ HTTP = [
     ReplySample(wire=http(first=b"HTTP/1.1 204 No Content"), status=204),
     ReplySample(wire=http(b"Content-Length: 3", first=b"HTTP/1.1 304 Not Modified"), status=304),
     ReplySample(wire=http(b"Content-Length: 10"), call=CALL._replace(method="HEAD")),
-    ReplySample(wire=http(first=b"HTTP/1.1 100 x") + b"\r\n" + http(first=b"HTTP/1.1 103 x") + http(b"Content-Length: 1", body=b"x"), body=b"x"),
+    ReplySample(wire=INTERIM + http(b"Content-Length: 1", body=b"x"), body=b"x"),
     ReplySample(wire=http(b"Connection: close", b"Content-Length: 3", body=b"abc"), body=b"abc", reusable=False),
     ReplySample(wire=http(b"Content-Length: 3", first=b"HTTP/1.0 200 OK", body=b"abc"), body=b"abc", reusable=False),
     ReplySample(wire=http(b"Connection: close", body=b"to the end"), headers=[], body=b"to the end", exit=Exit(code=0)),
@@ -63,7 +65,12 @@ JSON = [
     ),
     ReplySample(wire=b"{}", headers=[]),
     ReplySample(wire='{ "body" : "\u20ac\\\\" }'.encode(), body="\u20ac\\".encode()),
-    ReplySample(wire=b'{"body":{"a":[1,2,"}"]},\n"status_code":500,"headers":{"content-length":"9"}\n}', status=500, headers=[], body=b'{"a":[1,2,"}"]}'),
+    ReplySample(
+        wire=b'{"body":{"a":[1,2,"}"]},\n"status_code":500,"headers":{"content-length":"9"}\n}',
+        status=500,
+        headers=[],
+        body=b'{"a":[1,2,"}"]}',
+    ),
     ReplySample(wire=b'{"body":"%s"}' % (b"0123456789" * 100), body=b"0123456789" * 100),
 ]  # fmt: skip
 
@@ -71,7 +78,14 @@ JSON = [
 @pytest.mark.parametrize("seed", range(2))
 class TestConformance:
     def test_http(self, seed: int) -> None:
-        bad = [b"x", b"HTTP/2", b"\nhello", b"HTTP/1.1 2000\r\n\r\n", http(b"Content-Length: x"), http(b"Transfer-Encoding: gzip")]
+        bad = [
+            b"x",
+            b"HTTP/2",
+            b"\nhello",
+            b"HTTP/1.1 2000\r\n\r\n",
+            http(b"Content-Length: x"),
+            http(b"Transfer-Encoding: gzip"),
+        ]
         bad += [http(b"Transfer-Encoding: chunked", body=body) for body in (b"x", b"1\r\nab", b"0\r\n\n")]
         refused = [*REFUSED, CALL._replace(headers=(("X", "\u20ac"),))]
         check_protocol(HttpProtocol(), HTTP, bad=bad, refused=refused, blanks=[b"\n", b"\r\n\r\n"], seed=seed)

@@ -61,7 +61,8 @@ class TestEnvironment:
         assert DefaultProtocol().environment(spec) == {}
 
     @pytest.mark.parametrize(
-        "change", [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\0b"),)}, {"headers": (("A=B", "x"),)}],
+        "change",
+        [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\0b"),)}, {"headers": (("A=B", "x"),)}],
         ids=str,
     )  # fmt: skip
     def test_what_cannot_be_carried_is_refused(self, change: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hotfn_core import Call, Connection, FunctionSpec, IOProtocol, Limits, RemoteProtocolError, ReplyTooLarge
-from hotfn_core.protocol import ReplyEnd
+from hotfn_core.protocol import ReplyEnd, ReplyHead
 from hotfn_core.testing.check_protocol import Outcome, play
 from hotfn_protocols.default import DefaultProtocol
 from hotfn_protocols.http import HttpProtocol
@@ -202,8 +202,8 @@ def test_b37_the_headers_of_a_reply_are_not_shared(protocol: IOProtocol, reply: 
     connection.encode(CALL, 1.5)
     again, *_ = connection.receive(reply(b"", 200, "X: y"))
     assert head == again
-    assert isinstance(head, tuple)
-    assert isinstance(head[1], tuple)
+    assert isinstance(head, ReplyHead)
+    assert isinstance(head.headers, tuple)
 
 
 @hot

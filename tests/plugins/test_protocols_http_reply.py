@@ -200,8 +200,9 @@ class TestChunks:
         assert events == [ReplyHead(200, ()), ReplyBody(b"ab"), ReplyEnd()]
 
     @pytest.mark.parametrize(
-        "body", [b"x\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\n", b"\r\n", b"\n", b"1\n", b"1\r\nab\r\n", b"1\r\na\n",
-                 b"1\r\na\rb", b"1" * 17 + b"\r\n", b"1;\n", b"1;\r\r\n", b"0\r\n\n", b"0\r\nX\rY\r\n"],
+        "body",
+        [b"x\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\n", b"\r\n", b"\n", b"1\n", b"1\r\nab\r\n", b"1\r\na\n",
+         b"1\r\na\rb", b"1" * 17 + b"\r\n", b"1;\n", b"1;\r\r\n", b"0\r\n\n", b"0\r\nX\rY\r\n"],
     )  # fmt: skip
     def test_broken_framing_is_refused_at_once(self, body: bytes) -> None:
         assert "chunked reply is broken at" in refusal(CHUNKED + body)
@@ -237,10 +238,13 @@ class TestMalformedHeads:
 
     @pytest.mark.parametrize(
         "head",
-        [b"HTTP/1.x 200 OK\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 \r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"HTTP/1.1 2000\r\n\r\n",
+        [b"HTTP/1.x 200 OK\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 \r\n\r\n", b"HTTP/1.1 20\r\n\r\n",
+         b"HTTP/1.1 2000\r\n\r\n",
          b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 099 x\r\n\r\n", b"HTTP/1.1 000 x\r\n\r\n", b"HTTP/1.1 -20 x\r\n\r\n",
-         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\n: x\r\n\r\n", b"HTTP/1.1 200 OK\r\nA B: x\r\n\r\n",
-         b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", b"HTTP/1.1 200 OK\r\nX\xfc: a\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nA B: x\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nX\xfc: a\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1 1\r\n\r\n",

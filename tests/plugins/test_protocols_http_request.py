@@ -36,7 +36,8 @@ class TestGoldenBytes:
     def test_without_the_task_id_it_is_what_the_platform_sent_in_2018(self) -> None:
         measured = (
             b"POST /r/myapp/hot?x=1 HTTP/1.1~Host: h~User-Agent: ua~Content-Length: 5~Fn_call_id: 123~"
-            b"Fn_deadline: 2018-01-30T16:52:39.786Z~Fn_method: POST~Fn_request_url: http://h/r/myapp/hot?x=1~X-A: b~~hello"
+            b"Fn_deadline: 2018-01-30T16:52:39.786Z~Fn_method: POST~Fn_request_url: http://h/r/myapp/hot?x=1~"
+            b"X-A: b~~hello"
         )
         assert encode(CALL).replace(b"Task-Id: 123\r\n", b"") == measured.replace(b"~", b"\r\n")
 

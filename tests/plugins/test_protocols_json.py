@@ -18,7 +18,10 @@ from hotfn_protocols.json_scan import MAX_DEPTH, ObjectEnd
 
 EXPIRES = 1517331159.786
 CALL = Call("123", b"hello", (("X-A", "b"),), "POST", "http://h/r/myapp/hot?x=1", "text/plain")
-TEAPOT = b'{"body":"short and stout","content_type":"text/plain","protocol":{"status_code":418,"headers":{"X-Custom":["one"]}}}'
+TEAPOT = (
+    b'{"body":"short and stout","content_type":"text/plain","protocol":{"status_code":418,'
+    b'"headers":{"X-Custom":["one"]}}}'
+)
 
 
 def encode(call: Call) -> bytes:
@@ -102,7 +105,8 @@ class TestTheLine:
         assert connection.encode(CALL, EXPIRES) == encode(CALL)
 
     @pytest.mark.parametrize(
-        "change", [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\nb"),)}, {"headers": (("", "x"),)}],
+        "change",
+        [{"id": "\n"}, {"method": "A B"}, {"url": "a b"}, {"headers": (("X", "a\nb"),)}, {"headers": (("", "x"),)}],
         ids=str,
     )  # fmt: skip
     def test_what_is_refused_is_refused_here_too(self, change: dict[str, Any]) -> None:
@@ -130,8 +134,8 @@ class TestWhatRealFunctionsWrite:
 
     def test_fdk_0_0_1_status_and_headers_at_the_top_and_no_newline(self) -> None:
         wire = (
-            rb'{"body":"\"short and stout\"","status_code":418,"headers":{"content-type":["text\/plain; charset=utf-8"],'
-            rb'"x-custom":["one"],"content-length":["17"]}}'
+            rb'{"body":"\"short and stout\"","status_code":418,'
+            rb'"headers":{"content-type":["text\/plain; charset=utf-8"],"x-custom":["one"],"content-length":["17"]}}'
         )
         headers = (("content-type", "text/plain; charset=utf-8"), ("x-custom", "one"))
         assert reply(wire) == (418, headers, b'"short and stout"')
@@ -155,7 +159,10 @@ class TestWhatRealFunctionsWrite:
         assert reply(rb'{"body":"\"{\\\"a\\\": 1}\"","content_type":"application/json"}')[2] == rb'"{\"a\": 1}"'
 
     def test_fdk_go_an_empty_content_type_does_not_win(self) -> None:
-        wire = b'{"body":"x","content_type":"","protocol":{"status_code":418,"headers":{"Content-Type":["a/b"],"X-Custom":["one"]}}}\n'
+        wire = (
+            b'{"body":"x","content_type":"","protocol":{"status_code":418,'
+            b'"headers":{"Content-Type":["a/b"],"X-Custom":["one"]}}}\n'
+        )
         assert reply(wire) == (418, (("Content-Type", "a/b"), ("X-Custom", "one")), b"x")
 
     def test_fdk_node_an_error_has_no_headers(self) -> None:
@@ -195,9 +202,11 @@ class TestBodies:
     @pytest.mark.parametrize(
         ("value", "body"),
         [
-            (b'"text"', b"text"), (b'""', b""), (b"null", b""), (b"0", b"0"), (b"-1.50e+3", b"-1.50e+3"), (b"true", b"true"),
+            (b'"text"', b"text"), (b'""', b""), (b"null", b""), (b"0", b"0"), (b"-1.50e+3", b"-1.50e+3"),
+            (b"true", b"true"),
             (b"[]", b"[]"), (b"{ }", b"{}"), (b'[1, "a b", {"c": null}]', b'[1,"a b",{"c":null}]'),
-            (b"123456789012345678901234567890", b"123456789012345678901234567890"), (b"0.1000000000000000000001", b"0.1000000000000000000001"),
+            (b"123456789012345678901234567890", b"123456789012345678901234567890"), (b"0.1000000000000000000001",
+            b"0.1000000000000000000001"),
             (rb'"\u0000\n"', b"\0\n"), (rb'{"a":"\u00fc"}', rb'{"a":"\u00fc"}'),
         ],
     )  # fmt: skip
@@ -237,10 +246,14 @@ class TestMalformed:
 
     @pytest.mark.parametrize(
         "wire",
-        [b"{]}", b"{x}", b"{'body':1}", b'{"body":}', b'{"body":"a" "b"}', b'{"body":1,}', b'{"body":01}', b'{"body":NaN}',
-         b'{"body":"\x01"}', b'{"body":"\xff"}', rb'{"body":"\ud800"}', rb'{"body":"\x"}', rb'{"body":"\u12"}', b'{"body":tru}',
-         b'{"body":[1,]}', b'{"body":{"a"}}', b'{"status_code":"200"}', b'{"status_code":200.5}', b'{"protocol":1}', b'{"protocol":[]}',
-         b'{"headers":[]}', b'{"headers":{"a":1}}', b'{"headers":{"a":[1]}}', b'{"headers":{"a":null}}', b'{"content_type":1}'],
+        [b"{]}", b"{x}", b"{'body':1}", b'{"body":}', b'{"body":"a" "b"}', b'{"body":1,}', b'{"body":01}',
+         b'{"body":NaN}',
+         b'{"body":"\x01"}', b'{"body":"\xff"}', rb'{"body":"\ud800"}', rb'{"body":"\x"}', rb'{"body":"\u12"}',
+         b'{"body":tru}',
+         b'{"body":[1,]}', b'{"body":{"a"}}', b'{"status_code":"200"}', b'{"status_code":200.5}', b'{"protocol":1}',
+         b'{"protocol":[]}',
+         b'{"headers":[]}', b'{"headers":{"a":1}}', b'{"headers":{"a":[1]}}', b'{"headers":{"a":null}}',
+         b'{"content_type":1}'],
     )  # fmt: skip
     def test_what_is_no_reply_is_refused(self, wire: bytes) -> None:
         assert "JSON reply" in refusal(wire)
