@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 
-from .threads import CHUNK, Writer
+from .threads import CHUNK, Watcher, Writer
 
 HIGH_WATER = 1 << 20
 _BATCH_SECONDS = 0.02
@@ -23,6 +25,7 @@ class Output:
     def __init__(self, fd: int, room: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._room = room
+        self._fd = fd
         self._writer = Writer(fd, self._written)
         self._parts: list[bytes] = []
         self._size = 0
@@ -52,6 +55,10 @@ class Output:
             self._parts.clear()
             self._size, self._writing = 0, len(data)
             self._writer.write(data)
+
+    def watch(self) -> None:
+        """Notice at once when the reader goes, even while there is nothing to write."""
+        Watcher(self._fd, lambda _: self._failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
 
     async def drained(self) -> None:
         """Return when everything is written, or nothing can be."""
@@ -83,12 +90,18 @@ class Output:
         was_full = self.full
         self._writing = 0
         if error:
-            self.error = error
-            self._parts.clear()
-            self._size = 0
-        if self._parts:
+            self._failed(error)
+        elif self._parts:
             self._schedule()
-        if error or (was_full and not self.full):
+        if was_full and not self.full:
             self._room()
         if self._idle and not self._writing and not self._idle.done():
             self._idle.set_result(None)
+
+    def _failed(self, error: OSError) -> None:
+        if self.error:
+            return
+        self.error = error
+        self._parts.clear()
+        self._size = 0
+        self._room()

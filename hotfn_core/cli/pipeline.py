@@ -84,6 +84,7 @@ class Pipeline:
         Raises CannotStart. Cancelling it cancels the calls in flight.
         """
         self._source.start(self._arrived)
+        self._output.watch()
         try:
             async with asyncio.TaskGroup() as group:
                 self._workers = [group.create_task(self._work()) for _ in range(self._parallel)]

@@ -89,3 +89,23 @@ class Writer(_Worker):
             except OSError as error:
                 return self._done, error
         return self._done, None
+
+
+class Watcher(_Worker):
+    """Tells when the reader of a pipe has gone, also while nothing is written to it. Files and terminals stay.
+
+    `gone` is called on the loop, once.
+    """
+
+    def __init__(self, fd: int, gone: Callable[[None], None]) -> None:
+        self._fd = fd
+        self._gone = gone
+        super().__init__("hotfn-watch")
+        self._jobs.put(True)
+        self.close()
+
+    def _work(self, job: bool) -> tuple[Callable[[Any], None], None]:
+        poll = select.poll()
+        poll.register(self._fd, 0)  # no events: what is left is the error that the other end is closed
+        poll.poll()
+        return self._gone, None
