@@ -176,7 +176,7 @@ class Manager:
         waiting call out of the queue and stops the copy that has a running one.
         """
         spec = self._specs.get(function) if isinstance(function, str) else function
-        supervisor = self._supervisors.get(spec.identity) if spec is not None else None
+        supervisor = self._supervisors.get(getattr(spec, "identity", ""))
         if supervisor is None or asyncio.get_running_loop() is not self.loop:
             supervisor = await self._supervisor(function)
         call = Call(
