@@ -261,6 +261,38 @@ class WritesTheCallsBeforeToo(Frames):
         return [b"%d" % self.count, *super().encode(call, expires)]
 
 
+class WritesTheCountOfCalls(Frames):
+    count = 0
+
+    def encode(self, call: Call, expires: float) -> bytes | Sequence[bytes]:
+        self.count += 1
+        return [b"%d" % self.count, *super().encode(call, expires)]
+
+
+class NeverEnds(Frames):
+    def read_body(self, data: bytes, events: list[Event]) -> Sequence[Event]:
+        return [event for event in super().read_body(data, events) if not isinstance(event, ReplyEnd)]
+
+
+class ForgivesInALargePieceOnly(Frames):
+    def read_head(self, data: bytes) -> Sequence[Event]:
+        return super().read_head(data.replace(b"\xff", b"") if len(data) > 3 else data)
+
+
+class RemembersEveryNewline(Frames):
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self.newlines: list[bytes] = []
+
+    def between(self, data: bytes) -> Sequence[Event]:
+        self.newlines.append(data)
+        return super().between(data)
+
+    def read_head(self, data: bytes) -> Sequence[Event]:
+        self.newlines.append(data[: len(data) - len(data.lstrip(b"\n"))])
+        return super().read_head(data)
+
+
 class WritesText(Frames):
     def encode(self, call: Call, expires: float) -> Any:
         super().encode(call, expires)

@@ -19,6 +19,7 @@ MAX_FIELDS = 100
 UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 # What concerns one connection only and is never handed on, in either direction.
+_NONE: AbstractSet[str] = frozenset()
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
@@ -41,9 +42,10 @@ def check_value(name: str, value: str) -> str:
     return value.strip(" \t")
 
 
-def connection_options(values: Iterable[str]) -> set[str]:
+def connection_options(headers: Iterable[tuple[str, str]]) -> AbstractSet[str]:
     """Return what Connection headers name, in lower case: `close`, `keep-alive`, or fields that end here."""
-    return {option.strip(" \t").lower() for value in values for option in value.split(",")}
+    values = [value for name, value in headers if name.lower() == "connection"]
+    return {option.strip(" \t").lower() for value in values for option in value.split(",")} if values else _NONE
 
 
 def ends_here(name: str, named: AbstractSet[str]) -> bool:

@@ -53,17 +53,13 @@ def parse(raw: bytes) -> Head:
 class _Fields:
     """What httptools calls back."""
 
-    __slots__ = ("complete", "fields")
+    __slots__ = ("fields",)
 
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
-        self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.fields.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 def _fields(raw: bytes) -> tuple[list[tuple[str, str]], httptools.HttpResponseParser]:
@@ -75,25 +71,17 @@ def _fields(raw: bytes) -> tuple[list[tuple[str, str]], httptools.HttpResponsePa
     except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
         reason = "no other protocol is spoken" if isinstance(error, httptools.HttpParserUpgrade) else error
         raise RemoteProtocolError(f"the function answered with a bad HTTP head, {shown(raw)}: {reason}") from None
-    if not seen.complete:
-        raise not_a_reply(raw, "an HTTP head")
     return seen.fields, parser
 
 
 def _meaning(status: int, version: str, fields: list[tuple[str, str]]) -> Head:
-    named = connection_options(value for name, value in fields if name.lower() == "connection")
-    length: int | None = None
-    coding = ""
-    headers = []
-    for pair in fields:
-        name = pair[0].lower()
-        if name == "content-length":
-            length = int(pair[1])
-        elif name == "transfer-encoding":
-            coding = f"{coding},{pair[1].strip().lower()}"
-        if not ends_here(name, named):
-            headers.append(pair)
+    names = [name.lower() for name, _ in fields]
+    named = connection_options(fields)
+    # httptools has seen to it that there is one length, a number, and not beside chunks.
+    length = int(fields[names.index("content-length")][1]) if "content-length" in names else None
+    coding = [fields[at][1].strip().lower() for at, name in enumerate(names) if name == "transfer-encoding"]
+    if coding not in ([], ["chunked"]):
+        raise RemoteProtocolError(f"the function's reply has the transfer encoding {coding!r}; chunked is known")
+    headers = tuple([pair for name, pair in zip(names, fields, strict=True) if not ends_here(name, named)])
     closes = "close" in named or (version == "1.0" and "keep-alive" not in named)
-    if coding not in {"", ",chunked"}:
-        raise RemoteProtocolError(f"the function's reply has the transfer encoding {coding[1:]!r}; chunked is known")
-    return Head(ReplyHead(status, tuple(headers)), length, bool(coding), closes)
+    return Head(ReplyHead(status, headers), length, bool(coding), closes)

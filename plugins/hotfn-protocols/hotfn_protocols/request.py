@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -104,14 +105,14 @@ def _first(received: list[tuple[str, str]], wanted: str) -> str:
 
 
 def _forwarded(received: list[tuple[str, str]], content_type: str) -> list[tuple[str, str]]:
-    named = connection_options(value for name, value in received if name == "Connection")
+    named = connection_options(received)
     pairs = [(name, value) for name, value in received if not _stays_behind(name.lower(), named)]
     if content_type:
         pairs.append(("Content-Type", content_type))
     return sorted(pairs, key=itemgetter(0))
 
 
-def _stays_behind(name: str, named: set[str]) -> bool:
+def _stays_behind(name: str, named: AbstractSet[str]) -> bool:
     return name in _OWN or name.startswith("fn_") or ends_here(name, named)
 
 
