@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvloop
+
 from hotfn_core.testing.check_driver import Guest, Kit
 from hotfn_local.driver import LocalDriver
 

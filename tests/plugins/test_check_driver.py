@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from hotfn_core.driver import Container, ContainerSpec, Receiver
 from hotfn_core.errors import DriverError
 from hotfn_core.model import Exit, FunctionSpec
@@ -163,7 +164,7 @@ class DropsWhenFull(Wrapped):
 
 @caught_by("holding")
 class AlwaysWritable(Wrapped):
-    writable = True  # type: ignore[assignment]
+    writable = True
 
 
 @caught_by("pausing")
@@ -239,7 +240,7 @@ class LeavesGrandchildren(LocalDriver):
         container = await super().launch(spec, receiver)
         assert isinstance(container, LocalContainer)
         process = container._child.process
-        container._signal = process.send_signal  # type: ignore[method-assign]
+        container._signal = process.send_signal  # type: ignore[method-assign, assignment]
         assert self._guardian
         self._guardian.copy_ended = lambda: None  # type: ignore[method-assign] # it would find them, a second later
         return container

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 import uvloop
+
 from hotfn_core.registry import Registry
 from hotfn_core.testing.check_driver import CHECKS, check_driver
 from hotfn_local.driver import LocalDriver

@@ -36,14 +36,14 @@ except OSError as error:
 """
 
 
-def check(limits: Limits, privileged: bool) -> None:
-    """Raise DriverError for a limit above the one that hotfn itself is under, which only root may raise."""
+def check(limits: Limits) -> None:
+    """Raise DriverError for a limit above the one that hotfn itself is under: limits can only be lowered."""
     for limit, value in limits:
         _, hard = resource.getrlimit(_constant(limit))
-        if hard != resource.RLIM_INFINITY and value + limit.soft_gap > hard and not privileged:
+        if hard != resource.RLIM_INFINITY and value + limit.soft_gap > hard:
             raise DriverError(
-                f"a limit of {value} {limit.unit} is above the {hard} that hotfn itself may have; "
-                "lower it, or raise the hard limit of hotfn"
+                f"a limit of {value} {limit.unit} is above the {hard} that hotfn itself is under; "
+                "lower it, or raise the hard limit of hotfn (`ulimit`, LimitNOFILE= and the like)"
             )
 
 

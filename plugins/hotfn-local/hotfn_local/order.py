@@ -28,7 +28,7 @@ def make_order(spec: ContainerSpec, inherited: Mapping[str, str], marker: str) -
     if asked:
         # Behind the program that sets the limits, a failing exec is only an exit code: look before.
         program.check_interpreter(spec.command[0], path)
-        limits.check(asked, privileged=os.geteuid() == 0 and runs_as.user in (None, 0))
+        limits.check(asked)
         path, argv = limits.wrap(path, argv, asked)
     return Order(path, argv, env, wanted.cwd, runs_as.user, runs_as.group, runs_as.groups)
 

@@ -91,11 +91,7 @@ def interpreter_problem(path: str, elf_runs: bool = False) -> str:
     except OSError:
         return ""
     if first.startswith(b"\x7fELF"):
-        return (
-            ""
-            if elf_runs
-            else f"{path} is a binary whose loader is not on this machine (built for another system or C library?)"
-        )
+        return "" if elf_runs else f"{path} is a binary for another system or C library: its loader is not here"
     if not first.startswith(b"#!"):
         return f"{path} is neither a binary of this machine nor a script whose first line is `#!` and an interpreter"
     return _script_problem(path, os.fsdecode(first[2:].partition(b"\n")[0]).lstrip(" \t"))
