@@ -20,6 +20,7 @@ from .errors import (
     RemoteProtocolError,
     ReplyTooLarge,
 )
+from .failures import said
 from .model import Call, Exit, FunctionSpec
 from .protocol import Connection, Event, ReplyBody, ReplyEnd, ReplyHead
 from .stderr import StderrReader
@@ -158,11 +159,12 @@ class Instance:
             return
         try:
             events = self._connection.receive(data)
+            end = self._collect(events) if events else None
         except Exception as error:  # RemoteProtocolError, or a stranger's protocol that fails in its own way
             self._broken(error)
             return
-        if events:
-            self._take(events)
+        if end is not None:
+            self._finish(end)
 
     def stderr_received(self, data: bytes) -> None:
         """Take bytes of the log."""
@@ -194,16 +196,14 @@ class Instance:
     def _too_large(self) -> ReplyTooLarge:
         return ReplyTooLarge(f"its reply is larger than max_response, {self._spec.max_response} bytes")
 
-    def _take(self, events: Sequence[Event]) -> None:
-        """Collect a reply. Only the last event may end it: the owner may begin the next call inside of that."""
+    def _collect(self, events: Sequence[Event]) -> ReplyEnd | None:
+        """Take parts of a reply and return its end when it is whole. Raises RemoteProtocolError for what is none."""
         if self.call is None:
-            self._broken(RemoteProtocolError("it answered when nobody had asked"))
-            return
+            raise RemoteProtocolError("it answered when nobody had asked")
         end: ReplyEnd | None = None
         for event in events:
             if end is not None:
-                self._broken(RemoteProtocolError("the protocol reports more after the end of a reply"))
-                return
+                raise RemoteProtocolError("the protocol reports more after the end of a reply")
             kind = event.__class__
             if kind is ReplyBody:
                 data: bytes = event[0]  # type: ignore[assignment]
@@ -214,18 +214,18 @@ class Instance:
             elif kind is ReplyEnd:
                 end = event  # type: ignore[assignment]
             else:
-                self._broken(RemoteProtocolError(f"the protocol reports {event!r}, which is no event"))
-                return
+                raise RemoteProtocolError(f"the protocol reports {event!r}, which is no event")
         if self._size > self._spec.max_response:
-            self._broken(self._too_large())
-        elif end is not None:
-            self._finish(end)
+            raise self._too_large()
+        if end is not None and self._head is None:
+            raise RemoteProtocolError("the protocol reports a reply without a head")
+        return end
 
     def _finish(self, end: ReplyEnd) -> None:
+        """Hand the reply over. The owner may begin the next call inside of that."""
         head, body, call = self._head, self._body, self.call
-        if head is None or call is None:
-            self._broken(RemoteProtocolError("the protocol reports a reply without a head"))
-            return
+        assert head is not None
+        assert call is not None
         retire: StopReason | None = None
         if end.excess:
             retire = "excess_output"
@@ -255,7 +255,12 @@ class Instance:
         try:
             events = self._connection.receive_eof(exit)
         except Exception as error:  # as in stdout_received; the caller is told how the copy ended and this
-            self.trouble = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+            self.trouble = said(error)
             return
-        if events:
-            self._take(events)
+        try:
+            end = self._collect(events) if events else None
+        except Exception as error:  # as in stdout_received
+            self._broken(error)
+            return
+        if end is not None:
+            self._finish(end)

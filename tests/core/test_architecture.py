@@ -47,7 +47,7 @@ DIRECTION: dict[str, set[str]] = {
     "stderr": VALUES,
     "stats": VALUES | {"actions"},
     "failures": VALUES | {"actions"},
-    "instance": CONTRACTS | {"actions", "stderr"},
+    "instance": CONTRACTS | {"actions", "stderr", "failures"},
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
     "opening": CONTRACTS | {"registry"},

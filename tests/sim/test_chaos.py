@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,12 +29,9 @@ if ONE_SEED is not None:
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The faults are meant to be there: a log line for each of them would help nobody."""
-    log = logging.getLogger("hotfn")
-    log.disabled = True
-    yield
-    log.disabled = False
+    monkeypatch.setattr(logging.getLogger("hotfn"), "disabled", True)
 
 
 def run_many(seeds: range) -> Counter[str]:
