@@ -99,7 +99,7 @@ def test_waiting_for_what_can_never_happen_is_a_deadlock(seed: int | None) -> No
 
 def test_spinning_without_end_is_found() -> None:
     async def main() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - it is not meant to end
             await asyncio.sleep(0)
 
     with pytest.raises(RunawayLoop, match="1000 steps"):
