@@ -59,6 +59,8 @@ class SupervisorState(Ledger):
         self._calls[call.id] = self._waiting[call.id] = waiter
         if waiter.deadline != NEVER:
             self._deadlines.set(waiter, waiter.deadline)
+        if self._linger.due != NEVER:
+            self._deadlines.forget(self._linger)
         actions = self._settle(now)
         if self._waiting and len(self._waiting) - self.starting > self.spec.max_queue and call.id in self._waiting:
             self._fail(now, waiter, "saturated", RETRY_SATURATED)
@@ -139,7 +141,7 @@ class SupervisorState(Ledger):
         self._deadlines.forget(self._linger)
         if not serve_waiting:
             self._fail_waiting(now)
-        if limit is not None and now + limit < self._drain.due:
+        if limit is not None and not self._dropped and now + limit < self._drain.due:
             self._deadlines.set(self._drain, now + limit)
         return self._settle(now)
 

@@ -1,0 +1,435 @@
+"""What the rules must do, said again in the plainest way: lists and dicts that follow facts and actions.
+
+The model never looks into the rules. It is told each fact before they are, and then every action they return; it
+raises AssertionError as soon as one of them was not right. Choices that the rules have no say in (which copy, which
+call, which reason, which second) are predicted; the rest is checked to be legal, and nothing may be left undone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hotfn_core.actions import Action, Assign, Drop, Fail, Launch, Stop
+from hotfn_core.model import Call, FunctionSpec
+
+NEVER = math.inf
+
+
+@dataclass
+class Body:
+    """A copy, seen from outside. `leaving` is between the fact that ends it and the Stop that must follow."""
+
+    number: int
+    reason: str
+    launched: float
+    call: str = ""  # the one it runs, or (cold) starts for
+    phase: str = "starting"
+    ready: float = NEVER
+    idle_since: float = NEVER
+    calls: int = 0
+    expires: float = NEVER
+    told: float = NEVER  # when it is told again to stop
+    retry: float = 1.0
+    stop_reason: str = ""
+
+
+@dataclass
+class Model:
+    """One function, as a person would keep its books."""
+
+    spec: FunctionSpec
+    hot: bool
+    now: float = 0.0
+    fact: str = ""
+    queue: list[Call] = field(default_factory=list)
+    arrived: dict[str, float] = field(default_factory=dict)
+    running: dict[str, Call] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    copies: dict[int, Body] = field(default_factory=dict)
+    idle: list[int] = field(default_factory=list)
+    launched: int = 0
+    fresh: int = 0
+    arriving: str = ""
+    must_stop: dict[int, str] = field(default_factory=dict)
+    must_fail: dict[str, str] = field(default_factory=dict)
+    failures: int = 0
+    backoff_until: float = 0.0
+    jitter: float = 0.0
+    draining: bool = False
+    drain_due: float = NEVER
+    drain_rings: float = NEVER  # may ring once more when a drain is asked for after its limit
+    last_end: str = ""
+    replaceable: int = 0
+    empty_since: float | None = None
+    dropped: bool = False
+
+    # ---- counting
+
+    def count(self, phase: str) -> int:
+        return sum(copy.phase == phase for copy in self.copies.values())
+
+    def useful(self) -> int:
+        return self.count("starting") + self.count("idle") + self.count("busy")
+
+    def wanted(self) -> int:
+        return 0 if self.draining or not self.hot else self.spec.min_instances
+
+    def full(self) -> bool:
+        return len(self.copies) == self.spec.max_concurrency
+
+    def backing_off(self) -> bool:
+        return self.now < self.backoff_until
+
+    def over_age(self, copy: Body) -> bool:
+        return self.spec.max_age is not None and self.now >= copy.ready + self.spec.max_age
+
+    def worn(self, copy: Body) -> bool:
+        return not self.hot or copy.calls == self.spec.max_calls
+
+    def starter_of(self, call: str) -> Body | None:
+        return next((one for one in self.copies.values() if one.phase == "starting" and one.call == call), None)
+
+    def is_open(self, call: str) -> bool:
+        return call in self.running or any(one.id == call for one in self.queue)
+
+    # ---- facts
+
+    def call_arrived(self, call: Call) -> None:
+        assert call.id not in self.arrived
+        self.arrived[call.id] = self.now
+        self.arriving = call.id
+        self.queue.append(call)
+        if self.draining:
+            self.must_fail[call.id] = "shutting_down"
+        elif self.backing_off() and not self.useful():
+            self.must_fail[call.id] = "launch_failed"
+        else:
+            self.empty_since = None
+
+    def call_cancelled(self, call: str) -> None:
+        if not self.is_open(call):
+            return
+        holder = next((one for one in self.copies.values() if one.call == call), None)
+        self.end_call(call, "cancelled")
+        if holder is not None:
+            self.leave(holder, "cancelled")
+
+    def call_finished(self, number: int, retire: str | None = None) -> None:
+        copy = self.copies.get(number)
+        if copy is None or copy.phase != "busy":
+            return
+        self.failures = 0
+        self.end_call(copy.call, "finished")
+        copy.call = ""
+        if retire is not None:
+            self.leave(copy, retire)
+        elif self.worn(copy):
+            self.leave(copy, "recycled")
+        else:
+            self.rest(copy)
+
+    def copy_ready(self, number: int) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.phase == "starting":
+            self.backoff_until = 0.0
+            self.fresh = number
+            copy.ready = self.now
+            self.rest(copy)
+
+    def copy_disturbed(self, number: int, reason: str, jitter: float) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.phase in ("starting", "idle"):
+            self.jitter = jitter
+            self.leave(copy, reason)
+            if copy.calls == 0:
+                self.launch_went_wrong(copy)
+
+    def copy_exited(self, number: int, jitter: float) -> None:
+        copy = self.copies.pop(number, None)
+        if copy is None:
+            return
+        self.jitter = jitter
+        if copy.phase == "stopping":
+            return
+        self.last_end = "start_failed" if copy.phase == "starting" else "exited"
+        if copy.phase == "idle":
+            self.idle.remove(number)
+        if copy.phase == "busy":
+            self.must_fail[copy.call] = "instance_exited"
+        elif copy.calls == 0:
+            self.launch_went_wrong(copy)
+
+    def time_passed(self, jitter: float) -> None:
+        self.jitter = jitter
+
+    def started(self) -> None:
+        """Nothing to note."""
+
+    def drain_requested(self, limit: float | None, *, serve_waiting: bool) -> None:
+        self.draining = True
+        if limit is not None:
+            self.drain_due = min(self.drain_due, self.now + limit)
+            self.drain_rings = min(self.drain_rings, self.now + limit)
+        if not serve_waiting:
+            self.must_fail.update((call.id, "shutting_down") for call in self.queue)
+
+    # ---- what facts do
+
+    def end_call(self, call: str, how: str) -> None:
+        assert self.is_open(call), f"{call} ends twice: {self.ended.get(call)}, {how}"
+        self.ended[call] = how
+        self.running.pop(call, None)
+        self.queue = [one for one in self.queue if one.id != call]
+
+    def leave(self, copy: Body, reason: str) -> None:
+        if copy.phase == "idle":
+            self.idle.remove(copy.number)
+        copy.phase = "leaving"
+        self.must_stop[copy.number] = reason
+
+    def rest(self, copy: Body) -> None:
+        copy.phase = "idle"
+        copy.idle_since = self.now
+        self.idle.append(copy.number)
+
+    def launch_went_wrong(self, copy: Body) -> None:
+        if not self.backing_off():
+            self.failures += 1
+            self.backoff_until = self.now + min(30.0, 0.1 * 2.0 ** (self.failures - 1)) * (1 + self.jitter) / 2
+        victim, copy.call = copy.call or (self.queue[0].id if self.queue else ""), ""
+        if victim and not self.useful():
+            self.must_fail[victim] = "launch_failed"
+
+    # ---- actions
+
+    def apply(self, action: Action) -> None:
+        if isinstance(action, Launch):
+            self.launch(action)
+        elif isinstance(action, Assign):
+            self.assign(action)
+        elif isinstance(action, Stop):
+            self.stop(action)
+        elif isinstance(action, Fail):
+            self.fail(action)
+        else:
+            self.drop(action)
+
+    def launch(self, action: Launch) -> None:
+        assert action.copy == self.launched + 1
+        assert not self.full(), "over max_concurrency"
+        assert not self.backing_off(), "launched in a back-off"
+        copy = Body(action.copy, action.reason, self.now, action.call_id)
+        if len(self.queue) > self.count("starting"):
+            assert action.reason == self.reason_to_start()
+            uncovered = [call.id for call in self.queue if self.starter_of(call.id) is None]
+            assert action.call_id == ("" if self.hot else uncovered[0])
+        else:
+            assert not self.draining
+            assert action.call_id == ""
+            self.launch_spare(action)
+        self.launched += 1
+        self.copies[copy.number] = copy
+        self.dropped = False
+
+    def launch_spare(self, action: Launch) -> None:
+        if action.reason == "min_instances":
+            assert self.useful() < self.wanted()
+            return
+        assert action.reason == "recycled"
+        if not any(self.over_age(self.copies[number]) for number in self.idle):
+            assert self.replaceable > 0, "a replacement for nothing"
+            self.replaceable -= 1
+
+    def reason_to_start(self) -> str:
+        if self.count("busy") or self.count("starting"):
+            return "all_busy"
+        if self.last_end in ("", "idle", "drained"):
+            return "first"
+        return "recycled" if self.last_end == "recycled" else "after_failure"
+
+    def assign(self, action: Assign) -> None:
+        copy = self.copies[action.copy]
+        assert copy.phase == "idle", f"a call for a copy that is {copy.phase}"
+        assert not self.worn(copy) or not copy.calls, "one call too many"
+        call = self.queue[0] if self.hot else next(one for one in self.queue if one.id == copy.call)
+        assert action.call_id == call.id, "not the oldest call"
+        assert action.copy == self.idle[-1], "not the copy that became idle last"
+        deadline = NEVER if call.deadline is None else call.deadline
+        assert action.expires == min(self.now + self.spec.timeout, deadline) > self.now
+        if copy.number == self.fresh:
+            assert action.cold == ("first" if copy.reason == "min_instances" else copy.reason)
+            assert action.started == self.now - max(copy.launched, self.arrived[call.id])
+        else:
+            assert (action.cold, action.started) == ("", 0.0)
+        self.idle.pop()
+        self.queue.remove(call)
+        self.running[call.id] = call
+        copy.phase, copy.call, copy.expires = "busy", call.id, action.expires
+        copy.calls += 1
+        self.replaceable += self.worn(copy)
+
+    def stop(self, action: Stop) -> None:
+        copy = self.copies[action.copy]
+        if copy.phase == "stopping":
+            self.stop_again(copy, action)
+            return
+        aborting = self.draining and self.now >= self.drain_due and action.reason == "drained"
+        starting = copy.phase == "starting" or copy.ready == NEVER
+        assert action.grace == (0.0 if starting or aborting else self.spec.stop_grace)
+        if self.must_stop.pop(action.copy, None) != action.reason:
+            self.check_stop(copy, action.reason, aborting)
+        if copy.phase == "idle":
+            self.idle.remove(copy.number)
+        copy.phase = "stopping"
+        copy.stop_reason = self.last_end = action.reason
+        copy.told = self.now + (action.grace or 1.0)
+        if action.reason == "start_failed":
+            self.launch_went_wrong(copy)
+        copy.call = ""
+
+    def stop_again(self, copy: Body, action: Stop) -> None:
+        assert action == (copy.number, 0.0, copy.stop_reason)
+        assert self.now >= copy.told or self.now >= self.drain_due, "told again too early"
+        copy.told = self.now + copy.retry
+        copy.retry = min(2 * copy.retry, 30.0)
+
+    def check_stop(self, copy: Body, reason: str, aborting: bool) -> None:
+        """A stop that follows from no fact but from a rule."""
+        if reason == "idle":
+            assert copy.phase == "idle"
+            assert not self.queue
+            heir = copy.calls == 0 and copy.reason == "recycled"  # may have less time
+            assert heir or self.now >= copy.idle_since + self.spec.idle_timeout, "stopped too early"
+            assert self.useful() > self.wanted(), "kept hot on purpose"
+        elif reason == "recycled":
+            assert copy.phase == "idle"
+            assert self.over_age(copy)
+            self.replaceable += 1
+        elif reason == "start_failed":
+            assert copy.phase == "starting"
+            assert self.now >= copy.launched + self.spec.start_timeout
+        else:
+            assert reason == "drained"
+            assert self.draining
+            assert copy.phase == "idle" or aborting or self.count("starting") > len(self.queue)
+
+    def fail(self, action: Fail) -> None:
+        waiting = any(call.id == action.call_id for call in self.queue)
+        holder = next((one for one in self.copies.values() if one.call == action.call_id), None)
+        if self.must_fail.pop(action.call_id, None) != action.code:
+            self.check_fail(action, holder)
+        if action.code == "launch_failed":
+            assert action.retry_after == self.backoff_until - self.now
+        else:
+            assert action.retry_after == (1.0 if action.code in ("saturated", "queue_timeout") else None)
+        self.end_call(action.call_id, action.code)
+        if holder is not None:
+            reason = {"call_timeout": "timeout", "aborted": "drained"}.get(action.code, "cancelled")
+            assert waiting == (reason == "cancelled")
+            self.leave(holder, reason)
+
+    def check_fail(self, action: Fail, holder: Body | None) -> None:
+        """A failure that follows from no fact but from a rule."""
+        limits = [call for call in self.queue if call.id == action.call_id]
+        if action.code in ("call_timeout", "aborted"):
+            assert holder is not None
+            assert holder.phase == "busy"
+            assert self.now >= (holder.expires if action.code == "call_timeout" else self.drain_due)
+        elif action.code == "queue_timeout":
+            assert self.now >= min(self.queue_due(limits[0]), self.own_deadline(limits[0])), "failed too early"
+        elif action.code == "saturated":
+            assert action.call_id == self.arriving == self.queue[-1].id
+            assert len(self.queue) - self.count("starting") > self.spec.max_queue, "room in the queue"
+        else:
+            assert action.code == "shutting_down"
+            assert limits
+            assert self.now >= self.drain_due
+
+    def drop(self, action: Drop) -> None:
+        assert not self.copies
+        assert not self.queue
+        assert not self.dropped
+        assert not self.wanted()
+        if not self.draining:
+            assert self.empty_since is not None
+            assert self.now >= self.empty_since + 60.0, "dropped too early"
+        self.dropped = True
+
+    # ---- what must hold when the actions are done
+
+    def settled(self) -> None:
+        """Nothing is left undone. Called after every fact and its actions."""
+        assert not self.must_stop
+        assert not self.must_fail
+        if self.queue and self.queue[-1].id == self.arriving:
+            assert len(self.queue) - self.count("starting") <= self.spec.max_queue, "the queue is too long"
+        self.arriving, self.fresh = "", 0
+        if self.now >= self.drain_rings or self.dropped:
+            self.drain_rings = NEVER
+        self.check_work()
+        self.check_ends()
+        self.check_nothing_is_late()
+
+    def check_work(self) -> None:
+        assert not (self.queue and self.idle), "a call waits beside an idle copy"
+        if len(self.queue) > self.count("starting"):
+            assert self.full() or self.backing_off(), "a call waits and nobody starts"
+        if self.useful() < self.wanted():
+            assert self.full() or self.backing_off(), "fewer than min_instances"
+        if self.queue:
+            assert self.copies or self.backing_off(), "a call waits for nothing"
+
+    def check_ends(self) -> None:
+        empty = not self.copies and not self.queue and not self.wanted()
+        if not empty:
+            self.empty_since = None
+        elif self.empty_since is None:
+            self.empty_since = self.now
+        if self.draining:
+            assert not self.idle, "idle while draining"
+            assert self.count("starting") <= len(self.queue), "started for nobody while draining"
+            assert self.dropped == empty
+        if self.now >= self.drain_due:
+            assert self.count("stopping") == len(self.copies)
+            assert not self.queue
+        if self.empty_since is not None and self.now >= self.empty_since + 60.0:
+            assert self.dropped
+
+    def check_nothing_is_late(self) -> None:
+        assert self.now < self.earliest(), "a deadline has passed and nothing happened"
+        for number in self.idle:
+            copy = self.copies[number]
+            if self.over_age(copy):
+                heirs = [one for one in self.copies.values() if one.phase == "starting" and one.reason == "recycled"]
+                assert heirs or self.backing_off(), "too old"
+        assert len(self.kept()) <= self.wanted(), "idle for too long"
+
+    def queue_due(self, call: Call) -> float:
+        return self.arrived[call.id] + self.spec.queue_timeout
+
+    def own_deadline(self, call: Call) -> float:
+        return NEVER if call.deadline is None else call.deadline
+
+    def kept(self) -> list[int]:
+        """Idle copies over idle_timeout."""
+        return [one for one in self.idle if self.now >= self.copies[one].idle_since + self.spec.idle_timeout]
+
+    def earliest(self) -> float:
+        """The first moment at which something must happen."""
+        return min(self.deadlines(), default=NEVER)
+
+    def deadlines(self) -> list[float]:
+        times = [self.queue_due(call) for call in self.queue] + [self.own_deadline(call) for call in self.queue]
+        for copy in self.copies.values():
+            if copy.phase == "starting":
+                times.append(copy.launched + self.spec.start_timeout)
+            elif copy.phase == "busy":
+                times.append(copy.expires)
+            elif copy.phase == "stopping":
+                times.append(copy.told)
+            elif copy.number not in self.kept():
+                times.append(copy.idle_since + self.spec.idle_timeout)
+        if self.backing_off() and not self.dropped:
+            times.append(self.backoff_until)
+        return [*times, self.drain_rings]
