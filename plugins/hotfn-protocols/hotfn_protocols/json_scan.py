@@ -13,8 +13,12 @@ from hotfn_core.errors import RemoteProtocolError
 MAX_DEPTH = 200
 
 # Possessive throughout, so that a body of sixteen million escapes leaves nothing behind to come back to.
-_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TEXT = rb'(?:[^"\\]++|\\.)*+'
+_FLAT = rb'[^"{}\[\]]++|"' + _TEXT + rb'"'
+_IN_STRING = re.compile(_TEXT, re.DOTALL)
+_TO_BRACKET = re.compile(rb"(?:" + _FLAT + rb")*+", re.DOTALL)
+# The same, and over whole lists and objects that hold no others: most of the brackets in real data are theirs.
+_OVER_LEAVES = re.compile(rb"(?:" + _FLAT + rb"|[{\[](?:" + _FLAT + rb")*+[}\]])*+", re.DOTALL)
 _QUOTE = ord('"')
 
 
@@ -34,7 +38,7 @@ class ObjectEnd:
         Raises RemoteProtocolError when it is nested deeper than MAX_DEPTH.
         """
         at = self._through_string(data, 0) if self._in_string else 0
-        while (at := _skip(_TO_BRACKET, data, at)) < len(data):
+        while (at := _skip(self._pattern(), data, at)) < len(data):
             mark = data[at]
             at += 1
             if mark == _QUOTE:  # of a string that goes on in the next bytes
@@ -49,6 +53,10 @@ class ObjectEnd:
                 if not self._depth:
                     return at
         return -1
+
+    def _pattern(self) -> re.Pattern[bytes]:
+        # The object itself is no leaf to pass over, and nothing may be where it would be nested too deep.
+        return _OVER_LEAVES if 0 < self._depth < MAX_DEPTH else _TO_BRACKET
 
     def _through_string(self, data: bytes, at: int) -> int:
         """Return the position behind the string's quote, or the end of the data when it is not there."""
