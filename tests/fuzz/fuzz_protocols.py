@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of what the IO protocols read, with atheris.
 
-    python tests/fuzz/fuzz_protocols.py --seconds 60 [http|json|default ...]
+    python tests/fuzz/fuzz_protocols.py [--seconds 60] [http json default]
 
 The first two bytes of an input choose the call and the cuts, the rest is what the function writes. Whole, byte by byte
 and cut, it must come to the same, with no exception but RemoteProtocolError, within the limits. A finding is printed
@@ -135,12 +135,15 @@ def main() -> int:
     if sys.argv[1:2] == ["--in-process"]:
         fuzz(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("protocols", nargs="*", choices=[*PROTOCOLS, []], default=list(PROTOCOLS))
+    parser.add_argument("protocols", nargs="*", metavar="PROTOCOL", help=f"all by default: {', '.join(PROTOCOLS)}")
     parser.add_argument("--seconds", type=int, default=60, help="for each protocol")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()), help="where findings are written")
     asked = parser.parse_args()
+    unknown = set(asked.protocols) - set(PROTOCOLS)
+    if unknown:
+        parser.error(f"no such protocol: {', '.join(unknown)}")
     asked.out.mkdir(parents=True, exist_ok=True)
-    results = {name: run(name, asked.seconds, asked.out) for name in asked.protocols}
+    results = {name: run(name, asked.seconds, asked.out) for name in asked.protocols or PROTOCOLS}
     print(results)
     return max(results.values())
 
