@@ -299,8 +299,8 @@ class Manager:
         self._leaving.pop(supervisor, None)
         if spec.full_name in self._specs:
             self._totals.setdefault(spec.full_name, FunctionStats()).add(supervisor.stats())
-        if self._empty is not None:
-            self._empty.set()
+        assert self._empty is not None
+        self._empty.set()
 
     # ---- the rest
 

@@ -95,5 +95,5 @@ class StderrReader:
         self._cut = False
 
     def _emit(self, text: str, call_id: str, truncated: bool) -> None:
-        if self._sink is not None:
-            self._sink(call_id, text, truncated)
+        assert self._sink is not None  # without one nothing is collected
+        self._sink(call_id, text, truncated)

@@ -205,7 +205,8 @@ class Supervisor:
             self._launch(action)  # type: ignore[arg-type]
         elif kind is Stop:
             self._copies.stop(action)  # type: ignore[arg-type]
-        elif kind is Drop:
+        else:
+            assert kind is Drop
             self._drop()
 
     def _arm(self, wake: float) -> None:

@@ -11,6 +11,7 @@ from hotfn_core import (
     Container,
     ContainerSpec,
     DriverError,
+    Exit,
     Manager,
     Receiver,
     ShuttingDown,
@@ -224,7 +225,8 @@ class TestClose:
                 assert now() == 32.0
                 assert len([one for one in driver.events if one[1] == "stop"]) > 3
             assert driver.closed
-            driver.alive.clear()
+            (copy,) = driver.alive
+            copy.die(Exit(signal=9))  # an end that is of no interest any more
             nothing_left(driver)  # not even a timer that would try again
 
         simulate(main)
