@@ -84,6 +84,10 @@ class Model:
     def over_age(self, copy: Body) -> bool:
         return self.spec.max_age is not None and self.now >= copy.ready + self.spec.max_age
 
+    def heir(self, copy: Body) -> bool:
+        """An unused replacement lives no longer than what it replaced."""
+        return copy.reason == "recycled" and copy.calls == 0
+
     def worn(self, copy: Body) -> bool:
         return not self.hot or copy.calls == self.spec.max_calls
 
@@ -276,7 +280,7 @@ class Model:
             return
         aborting = self.draining and self.now >= self.drain_due and action.reason == "drained"
         starting = copy.phase == "starting" or copy.ready == NEVER
-        assert action.grace == (0.0 if starting or aborting else self.spec.stop_grace)
+        assert action.grace == (0.0 if starting else self.spec.stop_grace) or (aborting and action.grace == 0.0)
         if self.must_stop.pop(action.copy, None) != action.reason:
             self.check_stop(copy, action.reason, aborting)
         if copy.phase == "idle":
@@ -299,8 +303,7 @@ class Model:
         if reason == "idle":
             assert copy.phase == "idle"
             assert not self.queue
-            heir = copy.calls == 0 and copy.reason == "recycled"  # may have less time
-            assert heir or self.now >= copy.idle_since + self.spec.idle_timeout, "stopped too early"
+            assert self.heir(copy) or self.now >= copy.idle_since + self.spec.idle_timeout, "stopped too early"
             assert self.useful() > self.wanted(), "kept hot on purpose"
         elif reason == "recycled":
             assert copy.phase == "idle"
@@ -428,7 +431,7 @@ class Model:
                 times.append(copy.expires)
             elif copy.phase == "stopping":
                 times.append(copy.told)
-            elif copy.number not in self.kept():
+            elif copy.number not in self.kept() and not (self.wanted() and self.heir(copy)):
                 times.append(copy.idle_since + self.spec.idle_timeout)
         if self.backing_off() and not self.dropped:
             times.append(self.backoff_until)
