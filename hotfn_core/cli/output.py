@@ -27,6 +27,7 @@ class Output:
         self._room = room
         self._fd = fd
         self._writer = Writer(fd, self._written)
+        self._watcher: Watcher | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._writing = 0
@@ -58,7 +59,8 @@ class Output:
 
     def watch(self) -> None:
         """Notice at once when the reader goes, even while there is nothing to write."""
-        Watcher(self._fd, lambda _: self._failed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
+        error = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        self._watcher = Watcher(self._fd, lambda: self._failed(error))
 
     async def drained(self) -> None:
         """Return when everything is written, or nothing can be."""
@@ -69,9 +71,11 @@ class Output:
             await self._idle
 
     def close(self) -> None:
-        """Let go of the thread. What is not written yet may be lost: await `drained` first."""
+        """Let go of the threads; once. What is not written yet may be lost: await `drained` first."""
         if self._timer:
             self._timer.cancel()
+        if self._watcher:
+            self._watcher.close()
         self._writer.close()
 
     def _schedule(self) -> None:

@@ -94,18 +94,29 @@ class Writer(_Worker):
 class Watcher(_Worker):
     """Tells when the reader of a pipe has gone, also while nothing is written to it. Files and terminals stay.
 
-    `gone` is called on the loop, once.
+    `gone` is called on the loop, at most once. `close` ends the watching.
     """
 
-    def __init__(self, fd: int, gone: Callable[[None], None]) -> None:
+    def __init__(self, fd: int, gone: Callable[[], None]) -> None:
         self._fd = fd
         self._gone = gone
+        self._stop, self._stopper = os.pipe()
         super().__init__("hotfn-watch")
         self._jobs.put(True)
-        self.close()
+        self._jobs.put(None)
 
-    def _work(self, job: bool) -> tuple[Callable[[Any], None], None]:
+    def close(self) -> None:
+        os.close(self._stopper)
+
+    def _work(self, job: bool) -> tuple[Callable[[Any], None], bool]:
         poll = select.poll()
-        poll.register(self._fd, 0)  # no events: what is left is the error that the other end is closed
-        poll.poll()
-        return self._gone, None
+        # No events are asked for: what is left to be told is that the other end is closed.
+        poll.register(self._fd, 0)
+        poll.register(self._stop, 0)
+        ready = [fd for fd, _ in poll.poll()]
+        os.close(self._stop)
+        return self._told, self._stop not in ready
+
+    def _told(self, gone: bool) -> None:
+        if gone:
+            self._gone()

@@ -181,7 +181,7 @@ class TestNothingCanBeRun:
         assert b"nothing" in result.stderr
 
     def test_the_input_cannot_be_read(self, hotfn: Run) -> None:
-        with open("/proc/self/mem", "rb") as unreadable:
+        with Path("/proc/self/mem").open("rb") as unreadable:
             for option in ([], ["--each-line"]):
                 result = hotfn("run", *option, "--", "cat", stdin=unreadable)
                 assert (result.returncode, result.stdout) == (2, b"")

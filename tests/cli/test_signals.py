@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 import psutil
@@ -96,7 +97,7 @@ def test_while_it_reads_the_body_one_is_enough(start: Start) -> None:
 
 def caught(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
     """Say whether the process handles a signal itself."""
-    with open(f"/proc/{process.pid}/status") as status:
+    with Path(f"/proc/{process.pid}/status").open() as status:
         mask = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
     return bool(mask >> (number - 1) & 1)
 

@@ -156,7 +156,7 @@ class TestReadersThatGo:
         assert process.wait(LIMIT_SECONDS) == 1
 
     def test_a_full_disk_is_an_error(self, hotfn: Run) -> None:
-        with open("/dev/full", "wb") as full:
+        with Path("/dev/full").open("wb") as full:
             result = hotfn("run", "--", "echo", "text", stdout=full)
         assert result.returncode == 1
         assert result.stderr == b"Error: the output cannot be written: No space left on device\n"
