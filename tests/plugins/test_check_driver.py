@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 from hotfn_core.driver import Container, ContainerSpec, Receiver
 from hotfn_core.errors import DriverError
 from hotfn_core.model import Exit, FunctionSpec
-from hotfn_core.testing.check_driver import CHECKS, ConformanceError, check_driver, run_checks, table
+from hotfn_core.registry import Registry
+from hotfn_core.testing.check_driver import CHECKS, ConformanceError, Guest, check_driver, run_checks, table
+from hotfn_core.testing.check_driver.__main__ import main
 from hotfn_local.driver import LocalDriver
 from hotfn_local.process import LocalContainer
 
@@ -365,3 +369,17 @@ def test_every_check_says_in_a_sentence_what_it_checks() -> None:
     for name, function in CHECKS.items():
         sentence = (function.__doc__ or "").splitlines()[0]
         assert sentence.endswith("."), name
+
+
+@pytest.mark.parametrize(("driver", "code"), [("local", 0), ("broken", 1)])
+def test_the_command_line(
+    driver: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"local": LocalDriver, "broken": type("Broken", (Planted,), {"between": CodeLost})}
+    monkeypatch.setattr(Registry, "driver", lambda self, name: made[name]())
+    command = shlex.join(Guest.command)
+    monkeypatch.setattr(sys, "argv", ["check_driver", driver, "exit_codes", "--command", command, "--patience", "5"])
+    assert main() == code
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split()[:2] == ["exit_codes", "FAILED" if code else "passed"]
+    assert said[-1] == f"1 checks, {code} failed"

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -217,7 +217,7 @@ def test_a_driver_launches_while_its_guardian_is_gone(local_once: Local, caplog:
         assert first
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(10):
-            while kit.driver.guardian == first:
+            while kit.driver.guardian == first:  # noqa: ASYNC110 - the driver has no event for this
                 await asyncio.sleep(0)
         await kit.ready()
         assert kit.driver.guardian not in (None, first)
@@ -263,118 +263,3 @@ def test_a_guardian_that_does_not_go_home_is_killed(
 
     local_once(body)
     assert "did not end in 0.2 s and is killed" in caplog.text
-
-
-# What the sweep and the guardian look at
-
-
-@pytest.fixture
-def marked() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Start a process with a marker, and end it in any case."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(marker: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(["sleep", "100"], env={"PATH": os.environ["PATH"], reaper.MARKER: marker})
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def dead_runtime() -> str:
-    """Return the name of a runtime of this machine whose process has ended."""
-    code = "from hotfn_local.guardian import new_runtime; print(new_runtime())"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-
-
-Start = Callable[[str], subprocess.Popen[bytes]]
-
-
-def test_w46_sweep_removes_what_a_dead_runtime_left_and_nothing_else(local_once: Local, marked: Start) -> None:
-    dead = dead_runtime()
-    namespace, pid, started, _ = dead.split(":")
-    orphans = [marked(f"{dead}:{number}") for number in (1, 2)]
-    spared = [
-        marked(f"{guardian.new_runtime()}:1"),  # a living runtime
-        marked(f"1{namespace}:{pid}:{started}:x:1"),  # of a container, where that pid is another process
-        marked(f"{dead}:x"),  # nonsense
-        marked("nonsense"),
-        marked(f"{namespace}:x:y:z:1"),
-        subprocess.Popen(["sleep", "100"]),
-    ]
-
-    async def body(kit: Kit) -> None:
-        copy = await kit.ready()
-        assert await kit.driver.sweep() >= 2
-        assert await copy.call("alive?") == "alive?"
-
-    try:
-        local_once(body)
-        assert [orphan.wait(5) for orphan in orphans] == [-signal.SIGKILL] * 2
-        assert [process.poll() for process in spared] == [None] * len(spared)
-    finally:
-        spared[-1].kill()
-        spared[-1].wait()
-
-
-def test_a_zombie_runtime_is_dead() -> None:
-    process = subprocess.Popen(["sleep", "100"])
-    started = reaper.start_time(process.pid)
-    runtime = f"{reaper.pid_namespace()}:{process.pid}:{started}:x"
-    assert started is not None
-    assert not reaper.is_dead(runtime)
-    process.kill()
-    eventually(lambda: reaper.start_time(process.pid) is None, "no zombie")
-    assert reaper.is_dead(runtime)
-    process.wait()
-
-
-def test_a_pid_that_was_reused_is_not_killed(marked: Start) -> None:
-    process = marked(f"{dead_runtime()}:1")
-    eventually(lambda: reaper.read_marker(process.pid), "no marker")
-    found = reaper.read_marker(process.pid)
-    assert found
-    assert not reaper.kill(found._replace(copy=2))
-    assert not reaper.kill(found._replace(pid=2**22 - 1))
-    assert process.poll() is None
-    assert reaper.kill(found)
-    assert process.wait(5) == -signal.SIGKILL
-
-
-def test_groups_in_the_table_are_killed_and_strangers_with_their_number_are_not() -> None:
-    table = guardian.Table()
-    since = reaper.ticks()
-    ours, stranger = (subprocess.Popen(["sleep", "100"], start_new_session=True) for _ in range(2))
-    table.started(table.enter(7), 7, ours.pid, since)
-    table._write(table.enter(8), 8, stranger.pid, since - 1000, since - 900)
-    table.enter(9)  # about to be started
-    gone = table.enter(10)
-    table.started(gone, 10, stranger.pid, since)
-    table.leave(gone)
-    assert [entry[0] for entry in reaper.read_table(table.fd)] == [7, 8, 9]
-    assert table.enter(11) == gone  # lines are used again
-    reaper.kill_groups(table.fd)
-    assert ours.wait(5) == -signal.SIGKILL
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
-    table.close()
-
-
-def test_a_copy_in_the_table_carries_the_time_of_its_start(local: Local) -> None:
-    async def body(kit: Kit) -> None:
-        assert isinstance(kit.driver, LocalDriver)
-        copies = [await kit.ready() for _ in range(3)]
-        assert kit.driver._guardian
-        table = reaper.read_table(kit.driver._guardian.table.fd)
-        assert {str(pid) for _, pid, _, _ in table} == {copy.container.id for copy in copies}
-        for _, pid, since, until in table:
-            assert since <= (reaper.start_time(pid) or 0) <= until
-        for copy in copies:
-            await kit.stopped(copy, 5)
-        assert reaper.read_table(kit.driver._guardian.table.fd) == []
-
-    local(body)

@@ -12,7 +12,7 @@ import pytest
 
 from hotfn_core.errors import DriverError
 from hotfn_core.testing.check_driver import Kit
-from hotfn_local import program
+from hotfn_local import account, program
 
 from .conftest import Local
 
@@ -154,3 +154,49 @@ def test_users_and_groups_that_do_not_exist(local_once: Local) -> None:
     assert 'there is no user "nobody2"' in refusal(local_once, "/bin/true", options={"user": "nobody2"})
     assert 'there is no group "nogroup2"' in refusal(local_once, "/bin/true", options={"group": "nogroup2"})
     assert "set the option `group` as well" in refusal(local_once, "/bin/true", options={"user": 54321})
+
+
+def test_only_root_may_become_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    account.resolve.cache_clear()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    with pytest.raises(DriverError, match=r"only root may start functions as another user \(nobody\)"):
+        account.resolve("nobody", None)
+    with pytest.raises(DriverError, match=r"only root may start functions as another group \(1\)"):
+        account.resolve(None, 1)
+    assert account.resolve(1000, 1000) == account.Account(entry=account.resolve(1000, 1000).entry)
+    assert account.resolve(None, 1000).group == 1000
+    account.resolve.cache_clear()
+
+
+def test_what_cannot_be_reached_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> os.stat_result:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert "may not be entered by this user" in program._problem("/root/f")
+
+
+def test_what_the_system_says_is_passed_on_where_nothing_explains_it(tmp_path: Path) -> None:
+    path = script(tmp_path / "f", f"#!{os.path.realpath('/bin/sh')}\n")
+    assert program.explain("f", path, PermissionError(13, "Permission denied")).message.endswith(
+        f"{path}: Permission denied"
+    )
+    assert program.explain("f", path, OSError(5, "Input/output error")).message.endswith(f"{path}: Input/output error")
+    assert program.interpreter_problem(str(tmp_path / "gone")) == ""
+
+
+def test_a_process_that_cannot_be_watched_is_not_left(local_once: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(kit: Kit) -> None:
+        await kit.stopped(await kit.ready(), 5)
+
+        def refuse(pid: int) -> int:
+            raise OSError(24, "Too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pidfd_open", refuse)
+            with pytest.raises(DriverError, match="no file descriptors left"):
+                await kit.launch()
+        await kit.gone("the failed launch")
+
+    local_once(body)

@@ -184,7 +184,7 @@ class Guardian:
     def wait(self) -> bool:
         """Wait for the end of hotfn. Returns whether it said goodbye."""
         parent = self._watch_parent()
-        while True:
+        while parent is not None:
             ready = [fd for fd, _ in self.poller.poll(self._patience())]
             if PIPE in ready:
                 said = os.read(PIPE, 4096)
@@ -195,15 +195,19 @@ class Guardian:
                 return False
             if self.due and time.monotonic() >= self.due:
                 self._kill_strays()
+        return False
 
-    def _watch_parent(self) -> int:
-        """The pipe alone is not enough: a program that uses hotfn may fork, and its child holds the pipe as well."""
+    def _watch_parent(self) -> int | None:
+        """Watch hotfn itself, and return None when it is gone already.
+
+        The pipe alone is not enough: a program that uses hotfn may fork, and its child holds the pipe as well.
+        """
         try:
             parent = os.pidfd_open(int(self.runtime.split(":")[1]))
         except ProcessLookupError:
-            return PIPE
+            return None
         if is_dead(self.runtime):
-            return PIPE
+            return None
         self.poller.register(parent, select.POLLIN)
         return parent
 
