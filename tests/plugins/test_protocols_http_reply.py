@@ -243,6 +243,8 @@ class TestMalformedHeads:
          b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 099 x\r\n\r\n", b"HTTP/1.1 000 x\r\n\r\n", b"HTTP/1.1 -20 x\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nA B: x\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nX: folded\r\n line\r\n\r\n", b"HTTP/1.1 200 OK\r\nX:\r\n\tfolded\r\n\r\n",
+         b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nX\xfc: a\r\n\r\n",
          b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",

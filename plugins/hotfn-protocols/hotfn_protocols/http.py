@@ -74,8 +74,8 @@ class HttpConnection(Connection):
 
     def _read_heads(self, data: bytes) -> Sequence[Event]:
         """Read over interim replies (1xx) to the head that counts, and into its body."""
-        while (end := self._find_head(data)) is not None:
-            raw, data = end
+        while (found := self._find_head(data)) is not None:
+            raw, data = found
             head = self._understand(raw)
             if head.event.status >= 200:
                 self._reader = self._reader_for(head)

@@ -17,12 +17,11 @@ from .stray import shown
 # The longest line of chunked framing: a size with its extensions, or one trailer field.
 MAX_LINE = 4096
 
-# What a line of chunked framing can look like while its end is still to come.
-_BEGUN = {
-    "_size": re.compile(rb"[0-9A-Fa-f]{0,16}|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r\n]*)?(\r\n?)?"),
-    "_gap": re.compile(rb"(\r\n?)?"),
-    "_trailer": re.compile(rb"[^\r\n]*(\r\n?)?"),
-}
+# The lines of chunked framing, also while their end is still to come: a chunk's size with extensions, the line end
+# behind the chunk, and a field, or the empty line, behind the last chunk.
+_SIZE = re.compile(rb"[0-9A-Fa-f]{0,16}|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r\n]*)?(\r\n?)?")
+_GAP = re.compile(rb"(\r\n?)?")
+_TRAILER = re.compile(rb"[^\r\n]*(\r\n?)?")
 
 
 class BodyReader(ABC):
@@ -86,14 +85,14 @@ class UntilExit(BodyReader):
 class Chunked(BodyReader):
     """A body in chunks. Extensions and trailer fields are read over; together they are bounded by `max_head`."""
 
-    __slots__ = ("_left", "_line", "_max_body", "_max_head", "_room", "_spare", "_take")
+    __slots__ = ("_due", "_left", "_line", "_max_body", "_max_head", "_room", "_spare")
 
     def __init__(self, limits: Limits) -> None:
         self._max_body = self._room = limits.max_body
         self._max_head = self._spare = limits.max_head
         self._left = 0  # of the chunk that is being read
         self._line = b""  # one that has begun
-        self._take = self._size  # what the next line is
+        self._due = _SIZE  # what the next line is
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         pieces: list[bytes] = []
@@ -123,28 +122,29 @@ class Chunked(BodyReader):
         """Refuse what cannot become a line of the kind that is due, before its end has come."""
         if len(line) > MAX_LINE:
             raise ReplyTooLarge(f"a line of the function's chunked reply is longer than {MAX_LINE} bytes")
-        if not _BEGUN[self._take.__name__].fullmatch(line):
+        if not self._due.fullmatch(line):
             raise RemoteProtocolError(f"the function's chunked reply is broken at {shown(line)}")
 
-    def _size(self, line: bytes) -> bool:
+    def _take(self, line: bytes) -> bool:
+        """Take a complete line of the kind that is due; say whether it is the last."""
+        if self._due is _SIZE:
+            self._begin_chunk(line)
+        elif self._due is _GAP:
+            self._due = _SIZE
+        elif line == b"\r\n":
+            return True
+        else:
+            self._spend(len(line))
+        return False
+
+    def _begin_chunk(self, line: bytes) -> None:
         digits, _, extension = line.rstrip().partition(b";")
         self._spend(len(extension))
         self._left = int(digits, 16)
         self._room -= self._left
         if self._room < 0:
             raise too_large(self._max_body, f"went on with a chunk of {self._left} bytes")
-        self._take = self._gap if self._left else self._trailer
-        return False
-
-    def _gap(self, line: bytes) -> bool:
-        self._take = self._size
-        return False
-
-    def _trailer(self, line: bytes) -> bool:
-        if line == b"\r\n":
-            return True
-        self._spend(len(line))
-        return False
+        self._due = _GAP if self._left else _TRAILER
 
     def _spend(self, size: int) -> None:
         self._spare -= size
