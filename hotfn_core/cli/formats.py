@@ -91,7 +91,11 @@ def _body_field(body: bytes) -> dict[str, str]:
 def _header_fields(headers: Headers) -> dict[str, str | list[str]]:
     """Return name -> value; a name that came more than once has a list of values."""
     fields: dict[str, str | list[str]] = {}
-    for name in headers:
-        values = headers.get_all(name)
-        fields[name] = values[0] if len(values) == 1 else values
+    for name, value in headers.items_all():
+        key = name.lower()
+        known = fields.get(key)
+        if known is None:
+            fields[key] = value
+        else:
+            fields[key] = [*known, value] if isinstance(known, list) else [known, value]
     return fields
