@@ -242,20 +242,24 @@ def long_files(folder: Path, limit: int = FILE_LINES) -> list[str]:
 
 
 def broad_excepts(folder: Path) -> list[str]:
-    """Say where anything at all is caught without a comment on that line, or the next, that says why."""
+    """Say where anything at all is caught and kept, without a comment on that line, or the next, that says why."""
     wrong = []
     for path in sources(folder):
         lines = path.read_text().splitlines()
         handlers = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.ExceptHandler)]
-        for node in filter(catches_anything, handlers):
+        for node in filter(keeps_anything, handlers):
             reasons = [line for line in lines[node.lineno - 1 : node.lineno + 1] if "# " in line]
             wrong += [] if reasons else [f"{path.name}:{node.lineno}"]
     return wrong
 
 
-def catches_anything(handler: ast.ExceptHandler) -> bool:
+def keeps_anything(handler: ast.ExceptHandler) -> bool:
+    """Say whether a handler catches all there is and does not end by raising it again, as one that cleans up does."""
     names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(one is None or (isinstance(one, ast.Name) and one.id in {"Exception", "BaseException"}) for one in names)
+    broad = any(
+        one is None or (isinstance(one, ast.Name) and one.id in {"Exception", "BaseException"}) for one in names
+    )
+    return broad and not (isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None)
 
 
 class TestTheCore:
@@ -404,6 +408,10 @@ class TestTheChecksThemselves:
     def test_a_broad_except_without_a_reason_is_found(self, plant: Callable[..., Path], what: str) -> None:
         assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:\n    pass")) == ["manager.py:2"]
         assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:  # it may raise anything\n    pass")) == []
+
+    def test_cleaning_up_needs_no_reason(self, plant: Callable[..., Path]) -> None:
+        assert broad_excepts(plant(manager="try: x()\nexcept BaseException:\n    y()\n    raise")) == []
+        assert broad_excepts(plant(manager="try: x()\nexcept Exception:\n    raise ValueError from None")) != []
 
     def test_a_narrow_except_needs_no_reason(self, plant: Callable[..., Path]) -> None:
         assert broad_excepts(plant(manager="try: x()\nexcept (OSError, ValueError):\n    pass")) == []
