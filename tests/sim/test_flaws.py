@@ -94,7 +94,8 @@ class TestSlowFunctionsAndTheOthers:
         async def main() -> None:
             driver = FakeDriver(Behaviour(answer=1.0))
             async with managed(driver) as manager:
-                calls = [asyncio.create_task(manager.call(fake_spec("a"), bytes([n]))) for n in range(50)]
+                slow = fake_spec("a", queue_timeout=100.0)
+                calls = [asyncio.create_task(manager.call(slow, bytes([n]))) for n in range(50)]
                 await asyncio.sleep(0.5)
                 assert manager.stats()["default/a"].waiting + manager.stats()["default/a"].busy == 50
                 assert (await manager.call(fake_spec("b"), b"b")).body == b"b"
