@@ -218,6 +218,10 @@ class TestChunks:
     def test_a_flood_of_extensions_or_trailers_is_bounded(self, flood: bytes) -> None:
         assert "more than 1000 bytes" in refusal(CHUNKED + flood * 11, Limits(max_head=1000))
 
+    def test_whichever_comes_first_counts(self) -> None:
+        assert "longer than" in refusal(CHUNKED + b"0\r\n" + b"x" * (MAX_LINE + 1) + b"\r\r")
+        assert "broken at" in refusal(CHUNKED + b"1;\r\r" + b"x" * (MAX_LINE + 1))
+
     def test_other_codings_are_refused(self) -> None:
         for coding in (b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b""):
             refusal(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n")
@@ -341,6 +345,10 @@ class TestLimits:
         assert len(head) == 99
         assert reply(head, limits=Limits(max_head=99))[0] == 200
         assert "larger than 98 bytes" in refusal(head, Limits(max_head=98))
+
+    def test_blank_lines_over_the_limit_count_before_the_garbage_behind_them(self) -> None:
+        assert "larger than 9 bytes" in refusal(b"\n" * 7 + b"HTTPS", Limits(max_head=9))
+        assert "where an HTTP reply was expected" in refusal(b"\n" * 7 + b"HX", Limits(max_head=9))
 
     def test_a_head_without_end_is_bounded(self) -> None:
         assert "larger than 1000 bytes" in refusal(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2000, Limits(max_head=1000))

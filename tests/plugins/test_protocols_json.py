@@ -316,6 +316,10 @@ class TestLimits:
         assert read(b'{"body":"' + b"x" * (held - 9), limits).error is None
         assert "too large for a body of 1000 bytes" in refusal(b'{"body":"' + b"x" * (held - 8), limits)
 
+    def test_the_limit_counts_before_what_is_behind_it(self) -> None:
+        wire = b'{"body":"' + b"x" * 1000 + b'"' + b"[" * (MAX_DEPTH + 5)
+        assert isinstance(read(wire, Limits(max_body=100, max_head=100)).error, ReplyTooLarge)
+
     def test_header_fields_are_bounded(self) -> None:
         fields = json.dumps({"headers": {"X": ["y"] * 100}}).encode()
         assert len(reply(fields)[1]) == 100

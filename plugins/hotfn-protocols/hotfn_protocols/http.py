@@ -16,7 +16,7 @@ from hotfn_core.protocol import Connection, Event, IOProtocol, Limits, ReplyBody
 
 from .http_body import BodyReader, Chunked, Sized, UntilExit
 from .http_encode import Encoder
-from .http_head import PREFIX, Head, find_end, parse
+from .http_head import PREFIX, Head, begun, find_end, parse
 from .stray import Blanks, not_a_reply, unasked
 
 _BLANK = b"\r\n"
@@ -93,6 +93,7 @@ class HttpConnection(Connection):
         else:
             self._blanks.count(len(data) - len(held))
         if not held.startswith(PREFIX) and not PREFIX.startswith(held):
+            self._blanks.check(begun(held))  # what is over the limit counts before what is behind it
             raise not_a_reply(held, "an HTTP reply")
         end = find_end(held, max(start, 0))
         if end < 0:

@@ -120,10 +120,10 @@ class Chunked(BodyReader):
 
     def _check_line(self, line: bytes) -> None:
         """Refuse what cannot become a line of the kind that is due, before its end has come."""
+        if not self._due.fullmatch(line[:MAX_LINE]):
+            raise RemoteProtocolError(f"the function's chunked reply is broken at {shown(line)}")
         if len(line) > MAX_LINE:
             raise ReplyTooLarge(f"a line of the function's chunked reply is longer than {MAX_LINE} bytes")
-        if not self._due.fullmatch(line):
-            raise RemoteProtocolError(f"the function's chunked reply is broken at {shown(line)}")
 
     def _take(self, line: bytes) -> bool:
         """Take a complete line of the kind that is due; say whether it is the last."""

@@ -39,6 +39,11 @@ def find_end(data: bytes | bytearray, start: int) -> int:
     return at + 3 if at >= 0 else -1
 
 
+def begun(data: bytes | bytearray) -> int:
+    """Return how many of the first bytes are those of a reply."""
+    return next(size for size in range(len(PREFIX), -1, -1) if data[:size] == PREFIX[:size])
+
+
 def parse(raw: bytes) -> Head:
     """Parse a complete head. Raises RemoteProtocolError when it is none."""
     fields, parser = _fields(raw)

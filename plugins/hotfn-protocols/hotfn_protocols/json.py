@@ -73,9 +73,9 @@ class JsonConnection(Connection):
         return ()
 
     def _read_object(self, data: bytes) -> Sequence[Event]:
-        end = self._scan.feed(data)
-        size = len(self._held) + (len(data) if end < 0 else end)
-        if size > self._limits.max_body * ESCAPED + self._limits.max_head:
+        room = self._limits.max_body * ESCAPED + self._limits.max_head - len(self._held)
+        end = self._scan.feed(data[: room + 1])  # what is behind the limit is not looked at
+        if (len(data) if end < 0 else end) > room:
             raise ReplyTooLarge(f"the function's JSON reply is too large for a body of {self._limits.max_body} bytes")
         if end < 0:
             self._held += data
