@@ -159,3 +159,16 @@ def test_a_receiver_that_raises_does_not_keep_the_copy(local_once: Local) -> Non
 
 def _fail(data: bytes) -> None:
     raise RuntimeError("a bug of the receiver")
+
+
+def test_the_guardian_ends_what_the_driver_could_not(local_once: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(kit: Kit) -> None:
+        copy = await kit.ready(STUBBORN)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "killpg", _refuse)
+            with pytest.raises(DriverError, match="runs as another user now"):
+                await kit.driver.aclose()
+            await copy.exited()  # after its driver was closed, which must not matter
+        assert copy.recorder.exit == (None, signal.SIGKILL, False, "")
+
+    local_once(body)

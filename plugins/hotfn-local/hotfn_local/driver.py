@@ -71,13 +71,9 @@ class LocalDriver(Driver):
         since = reaper.ticks()
         try:
             child = spawn(order)
-        except BaseException as error:
+        except (OSError, ValueError) as error:
             guardian.table.leave(line)
-            if isinstance(error, OSError):
-                raise program.explain(name, order.program, error) from error
-            if isinstance(error, ValueError):  # NUL bytes, lone surrogates: what no environment can hold
-                raise DriverError(f'cannot start "{name}": {error}') from error
-            raise
+            raise _explained(name, order.program, error) from error
         guardian.table.started(line, copy, child.process.pid, since)
         return child, line
 
@@ -100,8 +96,16 @@ class LocalDriver(Driver):
         guardian, self._guardian = self._guardian, None
         if guardian is None:
             return
-        await asyncio.gather(*(container.stop(0) for container in self._alive))
-        await guardian.close()
+        try:
+            await asyncio.gather(*(container.stop(0) for container in self._alive))
+        finally:
+            await guardian.close()
+
+
+def _explained(name: str, path: str, error: OSError | ValueError) -> DriverError:
+    if isinstance(error, OSError):
+        return program.explain(name, path, error)
+    return DriverError(f'cannot start "{name}": {error}')  # NUL bytes, lone surrogates: what no environment can hold
 
 
 def _of_dead_runtimes(found: list[reaper.Marked]) -> list[reaper.Marked]:

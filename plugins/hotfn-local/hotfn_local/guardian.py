@@ -60,9 +60,11 @@ class Table:
 
     def close(self) -> None:
         os.close(self.fd)
+        self.fd = -1
 
     def _write(self, line: int, *entry: int) -> None:
-        os.pwrite(self.fd, reaper.ENTRY.pack(*entry), line * reaper.ENTRY.size)
+        if self.fd >= 0:  # a copy that could not be ended may end after its driver
+            os.pwrite(self.fd, reaper.ENTRY.pack(*entry), line * reaper.ENTRY.size)
 
 
 class Guardian:

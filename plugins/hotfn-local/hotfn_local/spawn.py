@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hotfn_core.errors import DriverError
 from hotfn_core.model import Exit
 
 
@@ -42,35 +40,47 @@ def spawn(order: Order) -> Child:
     Blocks for the millisecond that fork and exec take: the interpreter holds its lock for that time, so a thread
     would not help. Raises OSError; then nothing is left behind.
     """
-    with ExitStack() as ours, ExitStack() as theirs:
-        child_in, stdin = _pipe(theirs, ours)
-        stdout, child_out = _pipe(ours, theirs)
-        stderr, child_err = _pipe(ours, theirs)
-        for fd in (stdin, stdout, stderr):
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        for reader, writer in ((theirs, ours), (ours, theirs), (ours, theirs)):
+            _add_pipe(reader, writer)
+        for fd in ours:
             os.set_blocking(fd, False)
-        process = subprocess.Popen(
-            order.argv,
-            executable=order.program,
-            stdin=child_in,
-            stdout=child_out,
-            stderr=child_err,
-            env=order.env,
-            cwd=order.cwd,
-            start_new_session=True,
-            user=order.user,
-            group=order.group,
-            extra_groups=order.groups,
-        )
-        pidfd = _watch(process)
-        ours.pop_all()
-        return Child(process, pidfd, stdin, stdout, stderr)
+        process = _popen(order, *theirs)
+        return Child(process, _watch(process), *ours)
+    except BaseException:  # nothing is left behind, whatever it was
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
 
 
-def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+def _add_pipe(reader: list[int], writer: list[int]) -> None:
     reading, writing = os.pipe()
-    reader.callback(os.close, reading)
-    writer.callback(os.close, writing)
-    return reading, writing
+    reader.append(reading)
+    writer.append(writing)
+
+
+def _popen(order: Order, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        order.argv,
+        executable=order.program,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=order.env,
+        cwd=order.cwd,
+        start_new_session=True,
+        user=order.user,
+        group=order.group,
+        extra_groups=order.groups,
+    )
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _watch(process: subprocess.Popen[bytes]) -> int:
@@ -78,8 +88,8 @@ def _watch(process: subprocess.Popen[bytes]) -> int:
         return os.pidfd_open(process.pid)
     except ProcessLookupError:
         process.returncode = 0  # nobody can know it
-        raise DriverError(
-            "the program ended and its exit status is gone: this process ignores SIGCHLD or waits for all children"
+        raise ChildProcessError(
+            "it ended and its exit status is gone: this process ignores SIGCHLD or waits for all children"
         ) from None
     except OSError:
         process.kill()
