@@ -63,6 +63,41 @@ class PingPong:
         end(self._process)
 
 
+class BareLoop:
+    """The floor of an event loop: a future for each call, os.write, a reader's callback, os.read, and nothing else."""
+
+    def __init__(self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._loop = new_loop()
+        self._process = start(guest)
+        self._request, self._reply = http_request(), http_reply()
+
+    def calls(self, count: int) -> float:
+        return self._loop.run_until_complete(self._call(count))
+
+    async def _call(self, count: int) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        stdin, stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        future: asyncio.Future[bytes]
+
+        def readable() -> None:
+            future.set_result(os.read(stdout, 65536))
+
+        self._loop.add_reader(stdout, readable)
+        begin = time.perf_counter()
+        for _ in range(count):
+            future = self._loop.create_future()
+            os.write(stdin, self._request)
+            assert await future == self._reply
+        spent = time.perf_counter() - begin
+        self._loop.remove_reader(stdout)
+        return spent / count
+
+    def close(self) -> None:
+        end(self._process)
+        self._loop.close()
+
+
 class Hot:
     """`Manager.call` on a copy that is hot: one caller, or several at once."""
 

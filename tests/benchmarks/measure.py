@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from contenders import Cold, Command, Contender, Hot, PingPong, Pool, PopenDefault, PopenHttp
+from contenders import BareLoop, Cold, Command, Contender, Hot, PingPong, Pool, PopenDefault, PopenHttp
 
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
 
@@ -41,6 +41,7 @@ CASES: dict[str, dict[str, Entry]] = {
     "hot": {
         "Pool": Entry(lambda _: Pool(1), 50),  # first, so that its workers are forked from a process without loops
         "ping-pong": Entry(PingPong, 500),
+        "bare uvloop": Entry(lambda guest: BareLoop(guest, uvloop.new_event_loop), 400),
         "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop), 300),
         "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop), 200),
     },
