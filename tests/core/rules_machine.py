@@ -41,7 +41,7 @@ class RulesMachine(RuleBasedStateMachine):
 
     @initialize(spec=specs(name="f"), hot=st.sampled_from([True, True, True, False]), start=SPAN)
     def begin(self, spec: FunctionSpec, hot: bool, start: float) -> None:
-        self.rules = type(self).make(spec, hot=hot)
+        self.real = type(self).make(spec, hot=hot)
         self.model = Model(spec, hot, start)
         self.calls = 0
         self.broken = False
@@ -53,7 +53,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.model.fact = fact
         self.broken = True  # until this fact is through: there is nothing to tear down then
         getattr(self.model, fact)(*args, **kwargs)
-        actions: list[Action] = getattr(self.rules, fact)(self.model.now, *args, **kwargs)
+        actions: list[Action] = getattr(self.real, fact)(self.model.now, *args, **kwargs)
         for action in actions:
             self.model.apply(action)
         self.model.settled()
@@ -62,7 +62,7 @@ class RulesMachine(RuleBasedStateMachine):
         return actions
 
     def compare(self) -> None:
-        rules, model = self.rules, self.model
+        rules, model = self.real, self.model
         for phase in ("starting", "idle", "busy", "stopping"):
             assert getattr(rules, phase) == model.count(phase), phase
         assert {number: rules.phase(number) for number in model.copies} == {
@@ -76,7 +76,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.bounded()
 
     def compare_time(self) -> None:
-        wake, due, earliest = self.rules.wake_at(), self.rules.next_deadline(), self.model.earliest()
+        wake, due, earliest = self.real.wake_at(), self.real.next_deadline(), self.model.earliest()
         assert wake <= due
         assert due > self.model.now, "the next deadline is in the past"
         assert due <= earliest, "something would be missed"
@@ -88,7 +88,7 @@ class RulesMachine(RuleBasedStateMachine):
 
     def bounded(self) -> None:
         """What the rules remember is no more than there is."""
-        rules, model = self.rules, self.model
+        rules, model = self.real, self.model
         assert set(rules._calls) == {call.id for call in model.queue} | set(model.running)
         assert len(rules._owed) <= model.spec.max_concurrency
         alive = len(model.copies) + len(model.queue) + 3
@@ -115,6 +115,16 @@ class RulesMachine(RuleBasedStateMachine):
         self.calls += 1
         deadline = None if patience is None else self.model.now + patience
         self.tell("call_arrived", Call(str(self.calls), deadline=deadline))
+
+    @rule(count=st.integers(1, 4))
+    def good_days(self, count: int) -> None:
+        """Calls come one after another and are answered: what a history of faults alone never gets to."""
+        for _ in range(count):
+            self.arrive(None)
+            for number in self.numbers("starting"):
+                self.tell("copy_ready", number)
+            for number in self.numbers("busy"):
+                self.tell("call_finished", number, None)
 
     @precondition(lambda self: self.open_calls())
     @rule(which=ANY)
@@ -152,7 +162,7 @@ class RulesMachine(RuleBasedStateMachine):
     def crossed(self, which: int, fact: str) -> None:
         """A fact about somebody who is gone, or in a phase in which it means nothing, changes nothing."""
         phase = self.model.copies[which].phase if which in self.model.copies else "gone"
-        late = self.rules.next_deadline() <= self.model.now
+        late = self.real.next_deadline() <= self.model.now
         if fact == "ready" and phase != "starting":
             actions = self.tell("copy_ready", which)
         elif fact == "finished" and phase != "busy":
@@ -169,25 +179,25 @@ class RulesMachine(RuleBasedStateMachine):
 
     # ---- time
 
-    @precondition(lambda self: self.rules.next_deadline() < NEVER)
+    @precondition(lambda self: self.real.next_deadline() < NEVER)
     @rule(jitter=JITTER)
     def on_time(self, jitter: float) -> None:
         """The timekeeper is exact."""
-        self.model.now = max(self.model.now, self.rules.next_deadline())
+        self.model.now = max(self.model.now, self.real.next_deadline())
         self.tell("time_passed", jitter)
 
-    @precondition(lambda self: self.model.now < self.rules.next_deadline() < NEVER)
+    @precondition(lambda self: self.model.now < self.real.next_deadline() < NEVER)
     @rule()
     def just_before(self) -> None:
         """Too early, by as little as there is: nothing may happen."""
-        self.model.now = max(self.model.now, math.nextafter(self.rules.next_deadline(), 0.0))
+        self.model.now = max(self.model.now, math.nextafter(self.real.next_deadline(), 0.0))
         assert self.tell("time_passed", 0.0) == []
 
     @rule(span=SPAN)
     def wait(self, span: float) -> None:
         """The timekeeper rings at each deadline on the way."""
         until = self.model.now + span
-        while (due := self.rules.next_deadline()) <= until:
+        while (due := self.real.next_deadline()) <= until:
             self.model.now = max(self.model.now, due)
             self.tell("time_passed", 0.0)
         self.model.now = until
@@ -206,29 +216,33 @@ class RulesMachine(RuleBasedStateMachine):
         self.tell("drain_requested", limit, serve_waiting=serve_waiting)
 
     def teardown(self) -> None:
-        """From now on the world behaves. Everything must come to rest: no call waits, no copy stays unless asked."""
+        """The history ends: well, or in a close in which no function answers any more. Everything comes to rest."""
         if not hasattr(self, "broken") or self.broken:
             return
+        closing = self.calls % 2 == 1
+        if closing:
+            self.tell("drain_requested", 1.0, serve_waiting=False)
         for _ in range(STEPS_TO_REST):
-            if not self.behave():
+            if not self.behave(answers=not closing):
                 break
         else:
             raise AssertionError("never comes to rest")
         assert not self.open_calls()
         assert set(self.model.ended) == set(self.model.arrived)
-        assert len(self.model.copies) == self.model.wanted() == self.rules.idle
+        assert len(self.model.copies) == self.model.wanted() == self.real.idle
         assert self.model.dropped == (self.model.wanted() == 0)
 
-    def behave(self) -> bool:
+    def behave(self, *, answers: bool) -> bool:
         """Do the next thing that a good world does. Returns whether there was any."""
-        if self.numbers("starting"):
+        if answers and self.numbers("starting"):
             self.tell("copy_ready", self.numbers("starting")[0])
-        elif self.numbers("busy"):
+        elif answers and self.numbers("busy"):
             self.tell("call_finished", self.numbers("busy")[0], None)
         elif self.numbers("stopping"):
             self.tell("copy_exited", self.numbers("stopping")[0], 0.0)
-        elif self.rules.next_deadline() < NEVER and not self.at_rest():
-            self.on_time(0.0)  # type: ignore[call-arg]
+        elif self.real.next_deadline() < NEVER and not self.at_rest():
+            self.model.now = max(self.model.now, self.real.next_deadline())
+            self.tell("time_passed", 0.0)
         else:
             return False
         return True
@@ -236,4 +250,4 @@ class RulesMachine(RuleBasedStateMachine):
     def at_rest(self) -> bool:
         """Only recycling goes on for ever, where copies are kept hot and have a max_age."""
         kept = self.model.wanted()
-        return 0 < kept == len(self.model.copies) == self.rules.idle
+        return 0 < kept == len(self.model.copies) == self.real.idle

@@ -1,0 +1,151 @@
+"""The machine of `rules_machine` finds bugs: each of these is planted in the rules, and each is found.
+
+A mutant is the real source with a text replaced. A text that is no longer there, or there twice, fails the test: then
+the rules have changed, and the bug has to be planted anew.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from hotfn_core.state import SupervisorState
+
+from .rules_machine import RulesMachine
+
+MODULES = ("deadlines", "records", "ledger", "state")  # in the order in which they import one another
+SEARCH = settings(
+    max_examples=400,
+    stateful_step_count=60,
+    derandomize=True,  # the same histories every time: a mutant is found always or never
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],  # that it is found is all we ask, not the shortest history
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Mutant(NamedTuple):
+    """What is wrong with it, the module it is planted in, the text that stood there, and what stands there now."""
+
+    bug: str
+    module: str
+    right: str
+    wrong: str
+
+
+_SATURATED = 'self._fail(now, waiter, "saturated", RETRY_SATURATED)'
+_ABORT = 'self._fail(now, copy.call, "aborted")'
+MUTANTS = [
+    Mutant(
+        "settle forgotten on exit",
+        "state",
+        "self._gone(now, copy)\n",
+        "self._gone(now, copy)\n        return self._taken()\n",
+    ),
+    Mutant("stopping copies not in the cap", "state", "NEVER and len(self._copies) <", "NEVER and self.useful <"),
+    Mutant("starters ignored", "state", "if len(self._waiting) > self.starting:", "if self._waiting:"),
+    Mutant("the copy idle longest is taken", "state", "self._idle.pop()", "self._idle.pop(0)"),
+    Mutant("the newest call first", "ledger", "next(iter(self._waiting", "next(reversed(self._waiting"),
+    Mutant("room for one call less", "state", "> self.spec.max_queue", ">= self.spec.max_queue"),
+    Mutant("room for one call more", "state", "- self.starting > self", "- self.starting - 1 > self"),
+    Mutant("a saturated call keeps its place", "state", _SATURATED, 'actions.append(Fail(call.id, "saturated", 1.0))'),
+    Mutant("queue_timeout left in the past", "state", "_queue_due() <= now:", "_queue_due() < now:"),
+    Mutant("told to stop only twice", "ledger", "self._deadlines.set(copy, now + copy.retry)\n", "pass\n"),
+    Mutant(
+        "idle_timeout not armed again",
+        "ledger",
+        "set(copy, min(copy.idle_until, copy.exp",
+        "set(copy, min(NEVER, copy.exp",
+    ),
+    Mutant("start_timeout never armed", "ledger", "self._deadlines.set(copy, now + self.spec.start_timeout)", "pass"),
+    Mutant("rings at a time that has moved", "deadlines", "elif thing.due == when:", "elif thing.due < NEVER:"),
+    Mutant(
+        "kept after a timeout",
+        "state",
+        'self._stop(now, copy, "timeout")',
+        "(self._leave(copy), self._rest(now, copy))",
+    ),
+    Mutant("kept after a cancelled call", "state", 'self._stop(now, waiter.copy, "cancelled")', "pass"),
+    Mutant("a cancelled call stays in the queue", "state", "self._end_call(waiter)", "self._calls.pop(waiter.id)"),
+    Mutant("the call of a dead copy is forgotten", "state", 'self._fail(now, call, "instance_exited")', "pass"),
+    Mutant("the start is charged to the call", "ledger", "min(now + self.spec.t", "min(waiter.arrived + self.spec.t"),
+    Mutant(
+        "a running call outlives its deadline",
+        "ledger",
+        "self.spec.timeout, waiter.deadline)",
+        "self.spec.timeout, NEVER)",
+    ),
+    Mutant("back-off not reset by success", "state", "self._failures = 0\n            self._leave", "self._leave"),
+    Mutant("a good start leaves the back-off", "state", "self._deadlines.forget(self._backoff)", "pass"),
+    Mutant("launches during the back-off", "state", "self._backoff.due == NEVER and len", "len"),
+    Mutant("starts that fail side by side add up", "state", "if not self._backing_off(now):  #", "if True:  #"),
+    Mutant("fails a call that others can serve", "state", "if not self.useful:\n", "if True:\n"),
+    Mutant("a replaced copy is not stopped", "state", 'self._stop(now, old, "recycled")', "pass"),
+    Mutant("one call more than max_calls", "ledger", "copy.calls == self.spec.max", "copy.calls - 1 == self.spec.max"),
+    Mutant("a cold copy is used again", "ledger", "copy.last = not self.hot or", "copy.last ="),
+    Mutant("max_age forgotten", "state", "copy.expires_at = now + self.spec.max_age", "pass"),
+    Mutant("min_instances not kept", "state", "surplus = self.useful - copy.aged > self._wanted()", "surplus = True"),
+    Mutant("min_instances not launched", "state", "elif self.useful < self._wanted():", "elif False:"),
+    Mutant("drain keeps an idle copy", "state", "for copy in self._idle[:]:", "for copy in self._idle[1:]:"),
+    Mutant("drain keeps starters for nobody", "state", "if self.starting > len(self._waiting):", "if False:"),
+    Mutant("the drain limit spares calls", "state", _ABORT, "continue"),
+    Mutant("dropped though a call has come", "state", "if self._linger.due != NEVER:", "if False:"),
+    Mutant("never dropped", "state", "self._deadlines.set(self._linger, now + LINGER)", "pass"),
+]
+
+
+def plant(mutant: Mutant, source: str) -> str:
+    count = source.count(mutant.right)
+    assert count == 1, f"{mutant.bug}: {mutant.right!r} is in {mutant.module}.py {count} times"
+    return source.replace(mutant.right, mutant.wrong)
+
+
+def load(mutant: Mutant | None) -> type[SupervisorState]:
+    """Run the modules of the rules anew, one of them changed, and return their SupervisorState."""
+    fresh: dict[str, types.ModuleType] = {}
+    with mock.patch.dict(sys.modules):
+        for name in MODULES:
+            real = import_module(f"hotfn_core.{name}")
+            source = Path(str(real.__file__)).read_text()
+            if mutant is not None and mutant.module == name:
+                source = plant(mutant, source)
+            fresh[name] = types.ModuleType(real.__name__)
+            fresh[name].__package__ = "hotfn_core"
+            sys.modules[real.__name__] = fresh[name]
+            code = compile(source, f"{name}.py with {mutant and mutant.bug!r}", "exec")
+            exec(code, fresh[name].__dict__)  # noqa: S102 - our own source, and nothing else makes a mutant
+    rules: type[SupervisorState] = fresh["state"].SupervisorState
+    return rules
+
+
+def search(rules: type[SupervisorState]) -> None:
+    machine = type("Mutated", (RulesMachine,), {"make": rules})
+    run_state_machine_as_test(machine, settings=SEARCH)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
+def test_a_planted_bug_is_found(mutant: Mutant) -> None:
+    rules = load(mutant)
+    with pytest.raises(AssertionError):
+        search(rules)
+
+
+def test_the_rules_themselves_pass_the_same_search() -> None:
+    """Otherwise the above would say nothing."""
+    search(load(None))
+
+
+def test_a_text_that_is_gone_is_noticed() -> None:
+    gone = Mutant("nothing", "state", "no such text", "")
+    with pytest.raises(AssertionError, match="0 times"):
+        load(gone)
