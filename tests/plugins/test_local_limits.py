@@ -59,7 +59,8 @@ def test_what_sets_the_limits_leaves_no_trace(local_once: Local) -> None:
         await copy.exited()
         out = copy.recorder.out.decode()
         assert "Name:\tcat\n" in out
-        assert "SigIgn:\t0000000000000000\n" in out
+        ignored = int(out.partition("\nSigIgn:\t")[2].split()[0], 16)
+        assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))  # Python ignores them
         assert out.endswith("cat\0/proc/self/status\0/proc/self/cmdline\0")
         assert int(copy.container.id) == int(out.partition("\nPid:\t")[2].split()[0])
 
