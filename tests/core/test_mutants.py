@@ -44,14 +44,11 @@ class Mutant(NamedTuple):
 
 
 _SATURATED = 'self._fail(now, waiter, "saturated", RETRY_SATURATED)'
+_KEEP = "(self._leave(copy), self._rest(now, copy))"
+_GONE = "self._gone(now, copy)\n        return "
 _ABORT = 'self._fail(now, copy.call, "aborted")'
 MUTANTS = [
-    Mutant(
-        "settle forgotten on exit",
-        "state",
-        "self._gone(now, copy)\n",
-        "self._gone(now, copy)\n        return self._taken()\n",
-    ),
+    Mutant("settle forgotten on exit", "state", _GONE + "self._settle(now)", _GONE + "self._taken()"),
     Mutant("stopping copies not in the cap", "state", "NEVER and len(self._copies) <", "NEVER and self.useful <"),
     Mutant("starters ignored", "state", "if len(self._waiting) > self.starting:", "if self._waiting:"),
     Mutant("the copy idle longest is taken", "state", "self._idle.pop()", "self._idle.pop(0)"),
@@ -61,30 +58,15 @@ MUTANTS = [
     Mutant("a saturated call keeps its place", "state", _SATURATED, 'actions.append(Fail(call.id, "saturated", 1.0))'),
     Mutant("queue_timeout left in the past", "state", "_queue_due() <= now:", "_queue_due() < now:"),
     Mutant("told to stop only twice", "ledger", "self._deadlines.set(copy, now + copy.retry)\n", "pass\n"),
-    Mutant(
-        "idle_timeout not armed again",
-        "ledger",
-        "set(copy, min(copy.idle_until, copy.exp",
-        "set(copy, min(NEVER, copy.exp",
-    ),
+    Mutant("idle_timeout not armed again", "ledger", "min(copy.idle_until, copy.ex", "min(NEVER, copy.ex"),
     Mutant("start_timeout never armed", "ledger", "self._deadlines.set(copy, now + self.spec.start_timeout)", "pass"),
     Mutant("rings at a time that has moved", "deadlines", "elif thing.due == when:", "elif thing.due < NEVER:"),
-    Mutant(
-        "kept after a timeout",
-        "state",
-        'self._stop(now, copy, "timeout")',
-        "(self._leave(copy), self._rest(now, copy))",
-    ),
+    Mutant("kept after a timeout", "state", 'self._stop(now, copy, "timeout")', _KEEP),
     Mutant("kept after a cancelled call", "state", 'self._stop(now, waiter.copy, "cancelled")', "pass"),
     Mutant("a cancelled call stays in the queue", "state", "self._end_call(waiter)", "self._calls.pop(waiter.id)"),
     Mutant("the call of a dead copy is forgotten", "state", 'self._fail(now, call, "instance_exited")', "pass"),
     Mutant("the start is charged to the call", "ledger", "min(now + self.spec.t", "min(waiter.arrived + self.spec.t"),
-    Mutant(
-        "a running call outlives its deadline",
-        "ledger",
-        "self.spec.timeout, waiter.deadline)",
-        "self.spec.timeout, NEVER)",
-    ),
+    Mutant("a running call outlives its deadline", "ledger", "timeout, waiter.deadline)", "timeout, NEVER)"),
     Mutant("back-off not reset by success", "state", "self._failures = 0\n            self._leave", "self._leave"),
     Mutant("a good start leaves the back-off", "state", "self._deadlines.forget(self._backoff)", "pass"),
     Mutant("launches during the back-off", "state", "self._backoff.due == NEVER and len", "len"),
