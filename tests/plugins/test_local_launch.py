@@ -22,7 +22,6 @@ from hotfn_local.driver import LocalDriver
 
 from .conftest import Local
 
-
 IGNORED_BY_PYTHON = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)  # which no program expects
 
 
