@@ -60,10 +60,10 @@ class TestMemory:
 
 
 def stuffed(fd: int, chunk: bytes) -> int:
-    """Write until the pipe has been full for half a second. Returns how many bytes it took."""
+    """Write until the pipe has been full for a second. Returns how many bytes it took."""
     os.set_blocking(fd, False)
     taken = 0
-    while select.select([], [fd], [], 0.5 if taken else LIMIT_SECONDS)[1]:
+    while select.select([], [fd], [], 1.0 if taken else LIMIT_SECONDS)[1]:
         taken += os.write(fd, chunk[taken % len(chunk) :])  # a full pipe takes the beginning: go on behind it
         assert taken < 500 * MB
     return taken
@@ -72,6 +72,8 @@ def stuffed(fd: int, chunk: bytes) -> int:
 class TestBackPressure:
     def test_an_output_that_nobody_reads_holds_back_the_input(self, start: Start, guest: list[str]) -> None:
         process = start("run", "--each-line", *guest)
+        os.write(pipe(process.stdin).fileno(), b"some line\n")
+        assert pipe(process.stdout).readline() == b"some line\n"  # it is there, and reads
         taken = stuffed(pipe(process.stdin).fileno(), b"some line\n" * 1000)
         assert 64 * 1024 < taken < 8 * MB
         pipe(process.stdin).close()
