@@ -262,6 +262,17 @@ class TestRecycling:
         assert state.call_finished(11.05, 1) == []
         assert state.time_passed(11.1) == [Launch(3, "recycled")]
 
+    def test_also_when_it_fails_while_the_old_one_is_busy_and_calls_wait(self) -> None:
+        state = with_idle(max_age=10.0, max_concurrency=2)
+        state.time_passed(10.0)
+        state.call_arrived(10.0, call("a"))
+        state.call_arrived(10.0, call("b"))
+        assert state.copy_exited(11.0, 2, jitter=1.0) == []
+        assert state.call_arrived(11.0, call("c")) == []
+        assert state.call_finished(11.05, 1) == [Assign(1, "b", 18.05)]  # better an old copy than none
+        assert state.time_passed(11.1) == [Launch(3, "all_busy")]
+        assert state.call_finished(12.0, 1) == [Stop(1, 3.0, "recycled")]
+
     def test_a_busy_function_does_not_keep_an_old_copy_for_ever(self) -> None:
         state = with_idle(max_age=10.0)
         state.call_arrived(9.0, call("a"))
