@@ -120,7 +120,6 @@ class Copies:
         elif instance.closing:  # it could not be called back in time
             self.stop(Stop(instance.number, 0.0, instance.stop_reason or "cancelled"))
         else:
-            instance.exit = None
             self._ready(instance)
             if exit is not None:  # cold: it answered before it was asked, and its exit is the end of the reply
                 instance.exited(exit)

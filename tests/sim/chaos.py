@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from hotfn_core import (
     CallError,
+    CallRejected,
     CallReport,
     Container,
     ContainerSpec,
@@ -99,6 +100,7 @@ class WildDriver(FakeDriver):
         super().__init__(weather.copy, weather.answer, seed=seed)
         self.story = story
         self.crimes: list[str] = []
+        self.reached: set[str] = set()  # calls that a copy was given
         self.caps: dict[str, int] = {}
         self.copies: Counter[str] = Counter()
 
@@ -135,6 +137,7 @@ class WildCopy(FakeContainer):
         self._driver.must(not self.busy, f"{self.id} has two calls")
         self._driver.must(not self.spoiled, f"{self.id} is out of step and got another call")
         self.busy = True
+        self._driver.reached.add(data.split(b" ")[0].decode())
         super().write(data)
 
     def say(self, data: bytes) -> None:
@@ -340,6 +343,7 @@ class Chaos:
         assert isinstance(error, TooLarge) == (size > 1000 and not isinstance(error, ShuttingDown))
         assert not isinstance(error, InvalidCall) or method == "UNSAYABLE"
         assert error.function == spec.full_name
+        assert not (isinstance(error, CallRejected) and name in self.wild.reached), "rejected, and yet it was written"
         if name in self.witness.reports:
             assert (self.witness.reports[name].error, error.call_id) == (error.code, name)
         else:

@@ -19,7 +19,7 @@ from hotfn_core import (
 )
 from hotfn_core.testing import Behaviour, FakeDriver, fake_spec, simulate
 
-from .world import Recorder, managed, now, outcome
+from .world import Recorder, codes, managed, now, outcome
 
 
 class TestDrivers:
@@ -122,6 +122,19 @@ class TestDrivers:
                 await asyncio.sleep(0.01)
                 assert not driver.alive
                 assert manager.stats()["default/f"].stopped == {"excess_output": 1}
+
+        simulate(main)
+
+    def test_a_copy_that_is_stopped_in_its_launch_counts_until_it_is_gone(self) -> None:
+        async def main() -> None:
+            copies = iter([Behaviour(early=b"Welcome!\n", stop=3.0), Behaviour()])
+            driver = FakeDriver(lambda _: next(copies), Behaviour())
+            async with managed(driver) as manager:
+                assert codes([await outcome(manager.call(fake_spec()))]) == ["launch_failed"]
+                await asyncio.sleep(1.0)
+                assert manager.stats()["default/f"].stopping == 1
+                assert (await manager.call(fake_spec(), b"x")).body == b"x"
+                assert (now(), driver.most_alive) == (3.0, 1)
 
         simulate(main)
 

@@ -84,6 +84,28 @@ class TestObservers:
         recorder = Recorder()
         simulate(main)
 
+    @pytest.mark.parametrize(
+        ("how", "reason"),
+        [
+            (Behaviour(garbage=True), "protocol_error"),
+            (Behaviour(excess=True), "excess_output"),
+            (Behaviour(late=0.5), "excess_output"),
+            (Behaviour(eof=True), "protocol_error"),
+            (Behaviour(never=True), "timeout"),
+        ],
+    )
+    def test_of_a_copy_that_misbehaves_it_is_told_that_it_is_being_stopped_and_why(
+        self, how: Behaviour, reason: str
+    ) -> None:
+        async def main() -> None:
+            async with managed(FakeDriver(Behaviour(stop=0.1), how), recorder) as manager:
+                await outcome(manager.call(fake_spec(timeout=1.0)))
+                await asyncio.sleep(1.0)
+            assert [(one.state, one.reason) for one in recorder.changes][3:] == [("stopping", reason), ("gone", reason)]
+
+        recorder = Recorder()
+        simulate(main)
+
     def test_of_a_copy_that_goes_by_itself_or_cannot_start_the_reason_is_told(self) -> None:
         async def main() -> None:
             copies = iter([Behaviour(start_error="boom"), Behaviour(dies_idle=1.0), Behaviour()])
