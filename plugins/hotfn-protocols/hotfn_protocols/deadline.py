@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 # The last moment that the text can tell: 9999-12-31T23:59:59.999Z.
-_LAST = 253_402_300_799_999
+_LAST = 253_402_300_799.999
 
 
 def rfc3339_millis(moment: float) -> str:
     """Write seconds since the epoch as `2018-01-30T16:52:39.786Z`; what no calendar reaches is cut to its ends."""
-    # Clamped as seconds first: an infinity has no integer.
-    millis = min(round(min(max(moment, 0.0), 1e12) * 1000), _LAST)
-    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
+    if not 0.0 <= moment < _LAST:
+        moment = 0.0 if moment < 0.0 else _LAST  # before it is a number of milliseconds: an infinity has none
+    seconds, millis = divmod(int(moment * 1000.0 + 0.5), 1000)
+    return f"{_second(seconds)}.{millis:03d}Z"
 
 
 @lru_cache(maxsize=8)

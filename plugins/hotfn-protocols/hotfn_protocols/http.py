@@ -21,6 +21,8 @@ from .stray import Blanks, not_a_reply, unasked
 
 _BLANK = b"\r\n"
 _END = ReplyEnd()
+_EMPTY = frozenset({204, 304})  # statuses without a body
+_NO_BODY = frozenset({"", "HEAD"})  # no call is running, or its reply is a head alone
 
 
 class HttpProtocol(IOProtocol):
@@ -35,7 +37,7 @@ class HttpProtocol(IOProtocol):
 class HttpConnection(Connection):
     """Between calls `_method` is empty; with a call it is the method, and `_reader` is set once the head has come."""
 
-    __slots__ = ("_blanks", "_encoder", "_head", "_limits", "_method", "_pending", "_raw", "_reader")
+    __slots__ = ("_blanks", "_encoder", "_head", "_limits", "_method", "_pending", "_raw", "_reader", "_usual")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -46,6 +48,7 @@ class HttpConnection(Connection):
         self._reader: BodyReader | None = None
         self._raw = b""  # the last head and what it means: functions repeat themselves
         self._head: Head | None = None
+        self._usual = -1  # the length of a whole reply with that head, when it has nothing special about it
 
     def encode(self, call: Call, expires: float) -> bytes | Sequence[bytes]:
         assert not self._method, "one call at a time"
@@ -54,6 +57,8 @@ class HttpConnection(Connection):
         return data
 
     def receive(self, data: bytes) -> Sequence[Event]:
+        if len(data) == self._usual and self._awaits_head() and data.startswith(self._raw):
+            return self._receive_usual(data)
         if self._reader is not None:
             return self._read_body(self._reader, data, [])
         if self._method:
@@ -71,6 +76,17 @@ class HttpConnection(Connection):
         if missing:
             raise RemoteProtocolError(f"the function exited and still owed {missing}")
         return [self._end(b"")] if self._reader else ()
+
+    def _awaits_head(self) -> bool:
+        """A call is running whose reply may have a body, and nothing of that has come."""
+        return self._reader is None and not self._pending and self._method not in _NO_BODY
+
+    def _receive_usual(self, data: bytes) -> Sequence[Event]:
+        """The whole reply, and nothing else, behind the head that the last reply had: the hot path."""
+        assert self._head is not None
+        self._method = ""
+        self._blanks.reset()
+        return self._head.event, ReplyBody(data[len(self._raw) :]), _END
 
     def _read_heads(self, data: bytes) -> Sequence[Event]:
         """Read over interim replies (1xx) to the head that counts, and into its body."""
@@ -107,12 +123,14 @@ class HttpConnection(Connection):
 
     def _understand(self, raw: bytes) -> Head:
         if self._head is None or raw != self._raw:
-            self._head = parse(raw)
+            self._head = head = parse(raw)
             self._raw = raw
+            plain = head.event.status >= 200 and head.event.status not in _EMPTY and not (head.chunked or head.closes)
+            self._usual = len(raw) + head.length if plain and head.length else -1
         return self._head
 
     def _reader_for(self, head: Head) -> BodyReader:
-        if self._method == "HEAD" or head.event.status in {204, 304}:
+        if self._method == "HEAD" or head.event.status in _EMPTY:
             return Sized(0, self._limits)
         if head.chunked:
             return Chunked(self._limits)
