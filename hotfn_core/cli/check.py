@@ -12,13 +12,11 @@ import click
 
 from hotfn_core.config import find_config, read_config
 from hotfn_core.errors import ConfigError, HotfnError
-from hotfn_core.manager import check_limits
+from hotfn_core.manager import LIMITS, check_limits
 from hotfn_core.model import FunctionSpec
 from hotfn_core.registry import Registry
 
 from .common import EXIT_USAGE, config_option, logging_options
-
-_LIMITS = ("memory", "cpus")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ def _verdict(registry: Registry, spec: FunctionSpec) -> Verdict:
         driver.validate(spec)
     except HotfnError as error:
         return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, problem=error.message)
-    limits = {limit: _limit(spec, limit, driver.enforces) for limit in _LIMITS}
+    limits = {limit: _limit(spec, limit, driver.enforces) for limit in LIMITS}
     return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, hot=protocol.hot, limits=limits)
 
 

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from hotfn_core import __version__
 from hotfn_core.cli import cli
 from hotfn_core.cli.run import _split
+from hotfn_core.registry import Registry
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -195,6 +196,15 @@ class TestPlugins:
         drivers = {one["name"]: one for one in health["drivers"]}
         assert drivers["odd"]["detail"] == "failed in open(): ZeroDivisionError: odd"
         assert [drivers[name]["state"] for name in ("local", "odd", "unmade")] == ["ok", "broken", "broken"]
+
+
+class TestNoPlugin:
+    def test_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hotfn_core.cli.plugins.Registry", lambda: Registry(entry_points=False))
+        result = CliRunner().invoke(cli, ["plugins"])
+        assert result.exit_code == 0
+        assert "no plugin is installed" in result.output
+        assert "hotfn-local" in result.output
 
 
 class TestPluginCommands:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from hotfn_core.cli.spec import resolve
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -375,3 +378,36 @@ class TestStats:
             "p99",
             "max",
         ]
+
+
+class TestWithoutTheExtras:
+    def test_neither_uvloop_nor_rich_is_needed(self, guest: list[str]) -> None:
+        """The same work on asyncio's own loop, and no bar on a terminal."""
+        script = "import sys; sys.modules.update(uvloop=None, rich=None); from hotfn_core.cli import main; main(sys.argv[1:])"
+        ours, theirs = os.openpty()
+        body = b"".join(b"line %d\n" % number for number in range(2000))
+        result = subprocess.run(
+            [sys.executable, "-c", script, "run", "--each-line", "--max-concurrency", "2", *guest],
+            input=body,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=60,
+            check=False,
+        )
+        os.set_blocking(ours, False)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 1)  # not a byte was written to the terminal
+        os.close(ours)
+        os.close(theirs)
+        assert (result.returncode, result.stdout) == (0, body)
+
+
+class TestNames:
+    def test_a_command_may_have_a_name(self, hotfn: Run) -> None:
+        result = hotfn("run", "shop/total", "--stderr", "tag", "--", "sh", "-c", "echo hi >&2")
+        assert result.stderr.startswith(b"[shop/total ")
+
+    def test_an_image_goes_to_docker(self, hotfn: Run) -> None:
+        result = hotfn("run", "--image", "busybox", "--driver", "local")
+        assert (result.returncode, b'the driver "local" needs' in result.stderr) == (2, True)
+        assert resolve(None, "", (), {"image": "busybox"}).driver == "docker"
