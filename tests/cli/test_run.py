@@ -383,7 +383,7 @@ class TestStats:
 class TestWithoutTheExtras:
     def test_neither_uvloop_nor_rich_is_needed(self, guest: list[str]) -> None:
         """The same work on asyncio's own loop, and no bar on a terminal."""
-        script = "import sys; sys.modules.update(uvloop=None, rich=None); from hotfn_core.cli import main; main(sys.argv[1:])"
+        script = "import sys; sys.modules.update(uvloop=None, rich=None); from hotfn_core.cli import main; main()"
         ours, theirs = os.openpty()
         body = b"".join(b"line %d\n" % number for number in range(2000))
         result = subprocess.run(
