@@ -103,6 +103,12 @@ class TestDrop:
         assert state.time_passed(81.0) == [Drop()]
         assert state.next_deadline() == NEVER
 
+    def test_what_else_is_told_meanwhile_does_not_put_it_off(self) -> None:
+        state = rules()
+        state.started(0.0)
+        assert state.copy_exited(30.0, 1) == []
+        assert state.next_deadline() == LINGER
+
     def test_a_call_keeps_it(self) -> None:
         state = rules()
         state.started(0.0)

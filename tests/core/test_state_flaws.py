@@ -296,7 +296,7 @@ def test_b34_a_fact_that_is_told_late_harms_nobody() -> None:
     assert state.time_passed(1e6) == [Fail("a", "call_timeout"), Stop(1, 3.0, "timeout")]
 
 
-def test_o01_a_burst_of_twenty_on_room_for_five_is_served_whole() -> None:
+def test_o1_a_burst_of_twenty_on_room_for_five_is_served_whole() -> None:
     state = rules(max_concurrency=5, max_queue=20)
     for number in range(20):
         state.call_arrived(0.0, call(str(number)))
