@@ -127,12 +127,12 @@ class TestDrivers:
 
     def test_a_copy_that_is_stopped_in_its_launch_counts_until_it_is_gone(self) -> None:
         async def main() -> None:
-            copies = iter([Behaviour(early=b"Welcome!\n", stop=3.0), Behaviour()])
+            copies = iter([Behaviour(early=b"Welcome!\n", refusals=2), Behaviour()])
             driver = FakeDriver(lambda _: next(copies), Behaviour())
             async with managed(driver) as manager:
                 assert codes([await outcome(manager.call(fake_spec()))]) == ["launch_failed"]
-                await asyncio.sleep(1.0)
-                assert manager.stats()["default/f"].stopping == 1
+                await asyncio.sleep(1.5)
+                assert manager.stats()["default/f"].stopping == 1  # told again after 1 s and after 3
                 assert (await manager.call(fake_spec(), b"x")).body == b"x"
                 assert (now(), driver.most_alive) == (3.0, 1)
 
