@@ -132,9 +132,9 @@ class TestDrivers:
             async with managed(driver) as manager:
                 assert codes([await outcome(manager.call(fake_spec()))]) == ["launch_failed"]
                 await asyncio.sleep(1.5)
-                assert manager.stats()["default/f"].stopping == 1  # told again after 1 s and after 3
+                assert manager.stats()["default/f"].stopping == 1  # it is told again after one second and after two
                 assert (await manager.call(fake_spec(), b"x")).body == b"x"
-                assert (now(), driver.most_alive) == (3.0, 1)
+                assert (now(), driver.most_alive) == (2.0, 1)
 
         simulate(main)
 
