@@ -25,12 +25,14 @@ class Timed(Protocol):
 class Deadlines:
     """The deadlines of one function, in seconds of the caller's clock."""
 
-    __slots__ = ("_dead", "_heap", "_order")
+    __slots__ = ("_dead", "_heap", "_order", "floor")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
         self._order = 0  # of the last entry: equal times come out in order, and things are never compared
         self._dead = 0  # entries that no longer speak for their thing
+        self.floor = NEVER
+        """A time that no deadline is before. It may be too early; `next` puts it right."""
 
     def set(self, thing: Timed, when: float) -> None:
         """Move the deadline of `thing` to `when`; NEVER takes it away."""
@@ -40,6 +42,7 @@ class Deadlines:
             self._order = thing.entry = self._order + 1
             thing.armed = when
             heappush(self._heap, (when, thing.entry, thing))
+            self.floor = min(self.floor, when)
             if buried:
                 self._bury()
 
@@ -50,12 +53,12 @@ class Deadlines:
             thing.entry = 0
             self._bury()
 
-    def floor(self) -> float:
-        """Return a time that no deadline is before, in O(1). It may be too early."""
-        return self._heap[0][0] if self._heap else NEVER
-
     def next(self) -> float:
         """Return the earliest deadline, NEVER when there is none. O(log n) amortised."""
+        self.floor = self._earliest()
+        return self.floor
+
+    def _earliest(self) -> float:
         heap = self._heap
         while heap:
             when, entry, thing = heap[0]
@@ -73,7 +76,7 @@ class Deadlines:
 
     def pop(self, now: float) -> Timed | None:
         """Return a thing whose deadline has come and take its deadline away, or None."""
-        if self.floor() > now or self.next() > now:
+        if self.floor > now or self.next() > now:
             return None
         return self._release()
 

@@ -200,6 +200,8 @@ class Instance:
         """Take parts of a reply and return its end when it is whole. Raises RemoteProtocolError for what is none."""
         if self.call is None:
             raise RemoteProtocolError("it answered when nobody had asked")
+        if len(events) == 3 and self._head is None and (whole := self._whole(events)) is not None:
+            return whole
         end: ReplyEnd | None = None
         for event in events:
             if end is not None:
@@ -220,6 +222,17 @@ class Instance:
         if end is not None and self._head is None:
             raise RemoteProtocolError("the protocol reports a reply without a head")
         return end
+
+    def _whole(self, events: Sequence[Event]) -> ReplyEnd | None:
+        """Take a whole reply in one step, as most come. Returns None for what must be looked at event by event."""
+        head, piece, end = events
+        if head.__class__ is ReplyHead and piece.__class__ is ReplyBody and end.__class__ is ReplyEnd:
+            data: bytes = piece[0]  # type: ignore[assignment]
+            if len(data) <= self._spec.max_response:
+                self._head = head  # type: ignore[assignment]
+                self._body.append(data)
+                return end  # type: ignore[return-value]
+        return None
 
     def _finish(self, end: ReplyEnd) -> None:
         """Hand the reply over. The owner may begin the next call inside of that."""

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 
 from .actions import Action, Assign, Drop, Fail, FailCode, Launch, LaunchReason, Stop, StopReason
 from .deadlines import NEVER, Deadlines
-from .model import FunctionSpec
+from .model import FunctionSpec, new_tuple
 from .records import Alarm, Copy, Phase, Waiter
 
 STOP_AGAIN = 1.0  # seconds after a kill until the next one, doubled each time up to STOP_AGAIN_MAX
@@ -80,7 +80,7 @@ class Ledger:
 
     def wake_at(self) -> float:
         """Return a time not after `next_deadline()`, in O(1): what a timekeeper that is asked often looks at."""
-        floor = self._deadlines.floor()
+        floor = self._deadlines.floor
         return min(floor, self._queue_due()) if self._waiting else floor
 
     def _queue_due(self) -> float:
@@ -94,8 +94,9 @@ class Ledger:
         return now < self._backoff.due < NEVER
 
     def _taken(self) -> list[Action]:
-        actions = self._actions
-        self._actions = []
+        if not self._actions:
+            return []
+        actions, self._actions = self._actions, []
         return actions
 
     # ---- moves of a copy
@@ -117,13 +118,13 @@ class Ledger:
 
     def _leave(self, copy: Copy) -> None:
         """Take the copy out of the phase it is in. It counts as stopping until it is put into another."""
-        if copy.phase == "starting":
-            self.starting -= 1
-        elif copy.phase == "busy":
+        if copy.phase == "busy":
             self.busy -= 1
             assert copy.call is not None
             self._calls.pop(copy.call.id, None)  # gone already if the end of the call is why the copy leaves
             copy.call = None
+        elif copy.phase == "starting":
+            self.starting -= 1
         elif copy.phase == "idle":
             self._idle.remove(copy)
         copy.phase = "stopping"
@@ -146,7 +147,7 @@ class Ledger:
             started = now - max(copy.launched, waiter.arrived)
             self._actions.append(Assign(copy.number, waiter.id, expires, cold, started))
         else:
-            self._actions.append(Assign(copy.number, waiter.id, expires))
+            self._actions.append(new_tuple(Assign, (copy.number, waiter.id, expires, "", 0.0)))
 
     def _rest(self, now: float, copy: Copy) -> None:
         """The copy, taken out of its phase, has nothing to do from now on."""

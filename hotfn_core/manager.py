@@ -15,7 +15,7 @@ from .arguments import CallIds, body_bytes, checked_deadline, checked_id, too_la
 from .driver import Driver
 from .errors import ConfigError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
 from .failures import said, unavailable
-from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs
+from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers
 from .protocol import IOProtocol
@@ -179,7 +179,7 @@ class Manager:
         supervisor = self._supervisors.get(getattr(spec, "identity", ""))
         if supervisor is None or asyncio.get_running_loop() is not self.loop:
             supervisor = await self._supervisor(function)
-        call = Call(
+        fields = (
             self._ids.new() if call_id is None else checked_id(call_id),
             body if isinstance(body, bytes) else body_bytes(body),
             header_pairs(headers) if headers else (),
@@ -188,6 +188,7 @@ class Manager:
             content_type,
             None if deadline is None else checked_deadline(deadline),
         )
+        call = new_tuple(Call, fields)
         if len(call.body) > supervisor.spec.max_request:
             raise supervisor.refused(call, too_large(len(call.body), supervisor.spec))
         future = supervisor.submit(call)

@@ -23,7 +23,11 @@ __all__ = [
     "HeadersLike",
     "Reply",
     "header_pairs",
+    "new_tuple",
 ]
+
+new_tuple = tuple.__new__
+"""Makes a named tuple of all its fields in order. Half the cost of calling its class: for the hot path only."""
 
 
 class Call(NamedTuple):

@@ -154,7 +154,7 @@ class SupervisorState(Ledger):
                 self._match(now)
             if self.draining:
                 self._stop_unwanted(now)
-            if self.wake_at() <= now and self._expire(now):
+            if (self._waiting or self._deadlines.floor <= now) and self._expire(now):
                 continue
             if len(self._copies) >= self.spec.max_concurrency or not self._launch(now):
                 break

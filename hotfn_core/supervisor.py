@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
+from time import time as wall_clock
 from typing import Protocol
 
 from . import copies
@@ -20,7 +20,7 @@ from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall
 from .failures import call_error, said
 from .instance import Instance
-from .model import Call, FunctionSpec, Headers, Reply, header_pairs
+from .model import Call, FunctionSpec, Headers, Reply, header_pairs, new_tuple
 from .pending import Pending
 from .protocol import IOProtocol, ReplyHead
 from .state import SupervisorState
@@ -44,6 +44,7 @@ class Supervisor:
         self._host = host
         self._observers = host.observers
         self._clock = host.clock
+        self._new_future = host.loop.create_future
         self._dice = host.dice
         self._copies = copies.Copies(self, host, spec, driver, protocol)
         self._static = header_pairs(spec.headers)
@@ -70,7 +71,7 @@ class Supervisor:
         if call.id in self._pending:
             raise self._blamed(InvalidCall(f"a call {call.id!r} of {self.spec.full_name} has not ended"), call)
         now = self._clock()
-        future: asyncio.Future[Reply] = self._host.loop.create_future()
+        future: asyncio.Future[Reply] = self._new_future()
         self._pending[call.id] = Pending(call, future, now)
         self.perform(self.state.call_arrived(now, call))
         return future
@@ -131,25 +132,26 @@ class Supervisor:
         pending = self._pending.pop(call_id)
         self.perform(self.state.call_finished(now, instance.number, retire))
         self._ok += 1
-        if not pending.future.done():
-            pairs = (*self._static, *head.headers) if self._static else head.headers
-            queued = pending.assigned - pending.arrived
-            if pending.cold:
-                queued = max(queued - pending.started, 0.0)  # a difference of sums may end up below zero
-            pending.future.set_result(
-                Reply(
-                    head.status,
-                    Headers.of_pairs(pairs),
-                    body,
-                    pending.cold != "",
-                    pending.cold,
-                    instance.id,
-                    pending.call.id,
-                    queued,
-                    pending.started,
-                    now - pending.assigned,
-                )
+        future, assigned, cold = pending.future, pending.assigned, pending.cold
+        if not future.done():
+            headers = Headers.of_pairs((*self._static, *head.headers) if self._static else head.headers)
+            queued, started = assigned - pending.arrived, 0.0
+            if cold:
+                started = pending.started
+                queued = max(queued - started, 0.0)  # a difference of sums may end up below zero
+            fields = (
+                head.status,
+                headers,
+                body,
+                cold != "",
+                cold,
+                instance.id,
+                call_id,
+                queued,
+                started,
+                now - assigned,
             )
+            future.set_result(new_tuple(Reply, fields))
         if self._observers.call_finished is not None:
             self._report(pending, head.status, "", now)
 
@@ -183,14 +185,15 @@ class Supervisor:
         if self._performing:
             self._later.extend(actions)
             return
-        self._performing = True
-        try:
-            for action in actions:
-                self._do(action)
-            while self._later:
-                self._do(self._later.pop(0))
-        finally:
-            self._performing = False
+        if actions:
+            self._performing = True
+            try:
+                for action in actions:
+                    self._do(action)
+                while self._later:
+                    self._do(self._later.pop(0))
+            finally:
+                self._performing = False
         wake = self.state.wake_at()
         if wake < self._armed:
             self._arm(wake)
@@ -236,7 +239,7 @@ class Supervisor:
             pending.cold, pending.started = action.cold, action.started
             self._cold[action.cold] += 1
         try:
-            instance.begin(pending.call, time.time() + action.expires - now)
+            instance.begin(pending.call, wall_clock() + action.expires - now)
         except Exception as error:  # InvalidCall, or a stranger's protocol or driver that fails in its own way
             self._not_begun(pending, instance, error)
             return
