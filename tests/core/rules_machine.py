@@ -18,7 +18,8 @@ from hotfn_core.model import Call, FunctionSpec
 from hotfn_core.state import SupervisorState
 from hotfn_core.testing.strategies import specs
 
-from .rules_model import NEVER, Model
+from .rules_books import NEVER
+from .rules_model import Model
 
 RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_output"]
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some

@@ -55,6 +55,12 @@ class TestDrain:
             Stop(1, 0.0, "drained"),
         ]
 
+    def test_at_the_limit_starting_copies_end_too(self) -> None:
+        state = rules()
+        state.call_arrived(0.0, call("a"))
+        assert state.drain_requested(0.0, 2.0, serve_waiting=True) == []
+        assert state.time_passed(2.0) == [Fail("a", "shutting_down"), Stop(1, 0.0, "drained")]
+
     def test_idle_and_needless_starting_copies_end_at_once(self) -> None:
         state = rules(max_concurrency=3)
         for name in "abc":
