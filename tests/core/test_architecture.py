@@ -253,6 +253,22 @@ def broad_excepts(folder: Path) -> list[str]:
     return wrong
 
 
+def possessive_groups(folder: Path) -> list[str]:
+    """Say where a regular expression repeats a group possessively: Python 3.11.0 to 3.11.3 matches too much there."""
+    return [
+        f"{path.name}:{node.lineno}"
+        for path in sources(folder)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and repeats_possessively(node.value)
+    ]
+
+
+def repeats_possessively(regex: str | bytes) -> bool:
+    text = regex if isinstance(regex, str) else regex.decode("latin-1")
+    without_sets = re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "[]", text)
+    return re.search(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+(?!\w)", without_sets) is not None
+
+
 def keeps_anything(handler: ast.ExceptHandler) -> bool:
     """Say whether a handler catches all there is and does not end by raising it again, as one that cleans up does."""
     names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
@@ -317,6 +333,11 @@ class TestSize:
 @pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
 def test_who_catches_anything_says_why(folder: Path) -> None:
     assert broad_excepts(folder) == []
+
+
+@pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
+def test_every_supported_python_reads_the_regular_expressions_alike(folder: Path) -> None:
+    assert possessive_groups(folder) == []
 
 
 def test_the_plugins_of_this_repository_are_found() -> None:
@@ -408,6 +429,11 @@ class TestTheChecksThemselves:
     def test_a_broad_except_without_a_reason_is_found(self, plant: Callable[..., Path], what: str) -> None:
         assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:\n    pass")) == ["manager.py:2"]
         assert broad_excepts(plant(manager=f"try: x()\nexcept{what}:  # it may raise anything\n    pass")) == []
+
+    @pytest.mark.parametrize("regex", ["rb'(?:a|b)*+'", "'(a)++'", "r'x(a){2,3}+'"])
+    def test_a_possessive_group_is_found(self, plant: Callable[..., Path], regex: str) -> None:
+        assert possessive_groups(plant(manager=f"x = {regex}")) == ["manager.py:1"]
+        assert possessive_groups(plant(manager="x = '[^a]++(?:b)*(?>(c){2,3})[()*+]'")) == []
 
     def test_cleaning_up_needs_no_reason(self, plant: Callable[..., Path]) -> None:
         assert broad_excepts(plant(manager="try: x()\nexcept BaseException:\n    y()\n    raise")) == []
