@@ -18,7 +18,7 @@ from hotfn_core import (
 )
 from hotfn_core.testing import Behaviour, FakeDriver, fake_spec, simulate
 
-from .world import codes, make_manager, managed, nothing_left, now, outcome
+from .world import codes, make_manager, managed, nothing_left, now, outcome, simulated
 
 
 async def busy(manager: Manager, calls: int = 3) -> list[asyncio.Task[object]]:
@@ -225,9 +225,24 @@ class TestClose:
                 assert now() == 32.0
                 assert len([one for one in driver.events if one[1] == "stop"]) > 3
             assert driver.closed
+            assert simulated().timers == 0  # nothing tries again
             (copy,) = driver.alive
             copy.die(Exit(signal=9))  # an end that is of no interest any more
             nothing_left(driver)  # not even a timer that would try again
+
+        simulate(main)
+
+    def test_the_patience_is_that_of_the_longest_grace_also_of_an_older_version(self) -> None:
+        async def main() -> None:
+            driver = FakeDriver(Behaviour(answer=1.0, refusals=1000))
+            async with make_manager(driver) as manager:
+                manager.register(fake_spec(stop_grace=100.0))
+                old = asyncio.create_task(manager.call("f"))
+                await asyncio.sleep(0.5)
+                manager.register(fake_spec(stop_grace=1.0))
+                await old
+                with pytest.raises(DriverError, match="within 130 s"):
+                    await manager.aclose()
 
         simulate(main)
 

@@ -76,6 +76,30 @@ def test_a_caller_that_leaves_just_before_it_is_told() -> None:
     simulate(main)
 
 
+def test_a_copy_that_answers_just_after_its_caller_left_is_not_listened_to() -> None:
+    driver = FakeDriver(Behaviour(), Behaviour(answer=10.0))
+    spec = fake_spec(max_concurrency=2, timeout=0.5)
+    supervisors: list[Supervisor] = []
+
+    def meddle() -> None:
+        supervisors[0].cancel("b")
+        list(driver.alive)[1].say(b"=b \n")
+
+    async def main() -> None:
+        async with managed(driver, Meddler("a", meddle)) as manager:
+            first = asyncio.create_task(outcome(manager.call(spec, call_id="a")))
+            await asyncio.sleep(0.1)
+            second = asyncio.create_task(outcome(manager.call(spec, call_id="b")))
+            await asyncio.sleep(0.1)
+            supervisors[:] = manager._supervisors.values()
+            assert codes([await first]) == ["call_timeout"]
+            second.cancel()
+            await asyncio.wait([second])
+            assert supervisors[0].stats().calls == {"call_timeout": 1, "cancelled": 1}
+
+    simulate(main)
+
+
 def test_a_copy_that_is_killed_while_another_is_being_stopped_is_not_stopped_again() -> None:
     driver = FakeDriver(Behaviour(answer=0.5))
 
