@@ -16,7 +16,8 @@ from hotfn_core import InstanceExited
 from hotfn_core.instance import Instance
 from hotfn_core.testing import simulate
 
-from .chaos import CALLS, PHASES, Chaos, Story, run_chaos
+from .chaos import CALLS, PHASES, Chaos, run_chaos
+from .weather import Story
 
 CHUNKS = 20  # of the default run; each is a test of its own, so that they can run side by side
 CI_CALLS = 100_000

@@ -10,6 +10,7 @@ import pytest
 from hotfn_core import (
     BadReply,
     CallFailed,
+    CallTimeout,
     Container,
     ContainerSpec,
     DriverError,
@@ -206,3 +207,17 @@ class TestDrivers:
                 assert [one.reason for one in recorder.changes if one.state == "gone"] == ["idle"]
 
         simulate(main)
+
+    def test_what_a_copy_says_while_it_is_being_stopped_is_of_no_interest(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def main() -> None:
+            driver = FakeDriver(Behaviour(stop=10.0), Behaviour(answer=1.5))
+            async with managed(driver) as manager:
+                with pytest.raises(CallTimeout):
+                    await manager.call(fake_spec(timeout=1.0, stop_grace=60.0))
+                await asyncio.sleep(1.0)
+                assert manager.stats()["default/f"].stopped == {"timeout": 1}
+
+        simulate(main)
+        assert caplog.text == ""

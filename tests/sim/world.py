@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from hotfn_core import CallError, CallReport, InstanceChange, Manager, Reply, StderrLine, hookimpl
-from hotfn_core.testing import FakeDriver, FakePlugin, SimulatedLoop
+from hotfn_core.testing import Behaviour, FakeDriver, FakePlugin, SimulatedLoop, fake_spec, simulate
 
 
 class Recorder:
@@ -75,3 +76,42 @@ async def outcome(call: Awaitable[Reply]) -> Reply | CallError:
 def codes(results: list[Reply | CallError]) -> list[str]:
     """Return "ok" or the error's code for each."""
     return ["ok" if isinstance(one, Reply) else one.code for one in results]
+
+
+def in_world(driver: FakeDriver, test: Callable[[Manager], Any], *plugins: object) -> None:
+    """Run `test(manager)` in virtual time."""
+
+    async def main() -> None:
+        async with managed(driver, *plugins) as manager:
+            await test(manager)
+
+    simulate(main)
+
+
+def ended(behaviour: Behaviour, *plugins: object, **fields: Any) -> CallError:
+    """Return the error of the first call to a function, with the time at which it came in a note."""
+
+    async def main() -> CallError:
+        async with managed(FakeDriver(behaviour), *plugins) as manager:
+            error = await outcome(manager.call(fake_spec(**fields), b"x", call_id="the-call"))
+            assert isinstance(error, CallError)
+            assert (error.call_id, error.function) == ("the-call", "default/f")
+            error.add_note(f"{now():g}")
+            return error
+
+    return simulate(main)
+
+
+class MoodyDriver(FakeDriver):
+    """Fails to open for each of its `troubles`, and takes its time."""
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        super().__init__(behaviour)
+        self.troubles: list[Exception] = []
+        self.takes = 0.0
+
+    async def open(self) -> None:
+        await super().open()
+        await asyncio.sleep(self.takes)
+        if self.troubles:
+            raise self.troubles.pop(0)
