@@ -227,11 +227,11 @@ class Instance:
         """Take a whole reply in one step, as most come. Returns None for what must be looked at event by event."""
         head, piece, end = events
         if head.__class__ is ReplyHead and piece.__class__ is ReplyBody and end.__class__ is ReplyEnd:
-            data: bytes = piece[0]  # type: ignore[assignment]
+            data: bytes = piece[0]
             if len(data) <= self._spec.max_response:
-                self._head = head  # type: ignore[assignment]
+                self._head = head
                 self._body.append(data)
-                return end  # type: ignore[return-value]
+                return end
         return None
 
     def _finish(self, end: ReplyEnd) -> None:
@@ -244,7 +244,8 @@ class Instance:
             retire = "excess_output"
         elif not (end.reusable and self._hot):
             retire = "recycled"
-        self.end_call()
+        self.call = self._head = None
+        self._body, self._size = [], 0
         self._owner.reply_received(self, call.id, head, body[0] if len(body) == 1 else b"".join(body), retire)
 
     def _broken(self, error: Exception, idle: StopReason = "excess_output") -> None:

@@ -53,7 +53,7 @@ class SupervisorState(Ledger):
 
     def call_arrived(self, now: float, call: Call) -> list[Action]:
         """A call came in. Its id must be new."""
-        if self.draining or (self._backing_off(now) and not self.useful):
+        if self.draining or (now < self._backoff.due < NEVER and not self.useful):
             return [self._refusal(now, call), *self._settle(now)]
         waiter = Waiter(call, now)
         self._calls[call.id] = self._waiting[call.id] = waiter
@@ -68,9 +68,8 @@ class SupervisorState(Ledger):
         return actions
 
     def _refusal(self, now: float, call: Call) -> Fail:
-        if self.draining:
-            return Fail(call.id, "shutting_down")
-        return Fail(call.id, "launch_failed", self._backoff.due - now)
+        later = self._backoff.due - now
+        return Fail(call.id, "shutting_down") if self.draining else Fail(call.id, "launch_failed", later)
 
     def call_cancelled(self, now: float, call_id: str) -> list[Action]:
         """The caller is gone. A waiting call leaves the queue; a running one's copy is stopped."""
@@ -160,7 +159,8 @@ class SupervisorState(Ledger):
                 break
         if not self._copies:
             self._when_empty(now)
-        return self._taken()
+        actions, self._actions = self._actions, []
+        return actions
 
     def _match(self, now: float) -> None:
         """Give waiting calls to idle copies: the oldest call to the copy that was used last."""

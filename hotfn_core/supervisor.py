@@ -189,7 +189,10 @@ class Supervisor:
             self._performing = True
             try:
                 for action in actions:
-                    self._do(action)
+                    if action.__class__ is Assign:  # nearly always
+                        self._assign(action)
+                    else:
+                        self._do(action)
                 while self._later:
                     self._do(self._later.pop(0))
             finally:

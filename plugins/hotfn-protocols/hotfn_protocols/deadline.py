@@ -13,11 +13,17 @@ def rfc3339_millis(moment: float) -> str:
     """Write seconds since the epoch as `2018-01-30T16:52:39.786Z`; what no calendar reaches is cut to its ends."""
     if not 0.0 <= moment < _LAST:
         moment = 0.0 if moment < 0.0 else _LAST  # before it is a number of milliseconds: an infinity has none
-    seconds, millis = divmod(int(moment * 1000.0 + 0.5), 1000)
-    return f"{_second(seconds)}.{millis:03d}Z"
+    return _text(int(moment * 1000.0 + 0.5))
+
+
+@lru_cache(maxsize=8)
+def _text(millis: int) -> str:
+    # Dozens of hot calls share a millisecond, thousands a second.
+    seconds, fraction = divmod(millis, 1000)
+    return f"{_second(seconds)}.{fraction:03d}Z"
 
 
 @lru_cache(maxsize=8)
 def _second(second: int) -> str:
-    # Thousands of calls share a second, and strftime costs more than the rest of a request.
+    # strftime costs more than the rest of a request.
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

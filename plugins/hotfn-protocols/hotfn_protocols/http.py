@@ -57,8 +57,13 @@ class HttpConnection(Connection):
         return data
 
     def receive(self, data: bytes) -> Sequence[Event]:
-        if len(data) == self._usual and self._awaits_head() and data.startswith(self._raw):
-            return self._receive_usual(data)
+        if len(data) == self._usual and data.startswith(self._raw):
+            # The hot path: the whole reply, and nothing else, behind the head that the last reply had.
+            head = self._head
+            if head is not None and self._reader is None and not self._pending and self._method not in _NO_BODY:
+                self._method = ""
+                self._blanks.reset()
+                return head.event, ReplyBody(data[len(self._raw) :]), _END
         if self._reader is not None:
             return self._read_body(self._reader, data, [])
         if self._method:
@@ -76,17 +81,6 @@ class HttpConnection(Connection):
         if missing:
             raise RemoteProtocolError(f"the function exited and still owed {missing}")
         return [self._end(b"")] if self._reader else ()
-
-    def _awaits_head(self) -> bool:
-        """A call is running whose reply may have a body, and nothing of that has come."""
-        return self._reader is None and not self._pending and self._method not in _NO_BODY
-
-    def _receive_usual(self, data: bytes) -> Sequence[Event]:
-        """The whole reply, and nothing else, behind the head that the last reply had: the hot path."""
-        assert self._head is not None
-        self._method = ""
-        self._blanks.reset()
-        return self._head.event, ReplyBody(data[len(self._raw) :]), _END
 
     def _read_heads(self, data: bytes) -> Sequence[Event]:
         """Read over interim replies (1xx) to the head that counts, and into its body."""
