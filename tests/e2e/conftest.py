@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import pytest
@@ -16,12 +16,11 @@ import uvloop
 from hotfn_core import FunctionSpec
 from hotfn_core.testing.guests import SCRIPTED, build_echo
 
-T = TypeVar("T")
-Run = Callable[[Coroutine[Any, Any, T]], T]
+Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run[Any]:
+def run(request: pytest.FixtureRequest) -> Run:
     """Run a coroutine on a fresh loop of either kind."""
     return asyncio.run if request.param == "asyncio" else uvloop.run
 
