@@ -114,7 +114,7 @@ class Driver(ABC):
 
     def validate(self, spec: FunctionSpec) -> None:
         """Raise ConfigError for what this driver can tell is wrong with a function without starting it:
-        unknown `driver_options`, no command, no image. Called once per function; does no IO that can be slow."""
+        unknown `driver_options`, no command, no image. May be called more than once; does no IO that can be slow."""
         return None
 
     @abstractmethod

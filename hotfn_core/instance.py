@@ -122,7 +122,7 @@ class Instance:
                 container.write(piece)
         if not self._hot:
             container.write_eof()
-            early, self._early = self._early, []
+            early, self._early, self._size = self._early, [], 0  # counted again as it is read again
             for piece in early:
                 self.stdout_received(piece)
 
@@ -200,7 +200,7 @@ class Instance:
         """Take parts of a reply and return its end when it is whole. Raises RemoteProtocolError for what is none."""
         if self.call is None:
             raise RemoteProtocolError("it answered when nobody had asked")
-        if len(events) == 3 and self._head is None and (whole := self._whole(events)) is not None:
+        if len(events) == 3 and not self._body and (whole := self._whole(events)) is not None:
             return whole
         end: ReplyEnd | None = None
         for event in events:

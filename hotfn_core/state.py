@@ -332,11 +332,9 @@ class SupervisorState(Ledger):
                 self._stop(now, copy, "drained")
 
     def _drain_limit(self, now: float) -> None:
+        """Whoever works on is cut short. Copies that have been asked to end keep the grace they were given."""
         self._fail_waiting(now)
-        for copy in list(self._copies.values()):
-            if copy.phase == "stopping":
-                self._deadlines.set(copy, now)  # is told again at once
-                continue
+        for copy in [one for one in self._copies.values() if one.phase != "stopping"]:
             if copy.call is not None:
                 self._fail(now, copy.call, "aborted")
             self._stop(now, copy, "drained", grace=0.0)

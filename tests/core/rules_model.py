@@ -105,7 +105,7 @@ class Model(Books):
 
     def stop_again(self, copy: Body, action: Stop) -> None:
         assert action == (copy.number, 0.0, copy.stop_reason)
-        assert self.now >= copy.told or self.now >= self.drain_due, "told again too early"
+        assert self.now >= copy.told, "told again too early"
         copy.told = self.now + copy.retry
         copy.retry = min(2 * copy.retry, 30.0)
 

@@ -31,10 +31,10 @@ class TestDrain:
         assert state.time_passed(7.0) == [
             Fail("b", "aborted"),
             Stop(1, 0.0, "drained"),
-            Stop(2, 0.0, "drained"),
         ]
-        assert state.copy_exited(7.0, 2) == []
-        assert state.copy_exited(7.0, 1) == [Drop()]
+        assert state.time_passed(8.0) == [Stop(1, 0.0, "drained"), Stop(2, 0.0, "drained")]  # 2 was asked at 5
+        assert state.copy_exited(8.0, 2) == []
+        assert state.copy_exited(8.0, 1) == [Drop()]
         assert state.next_deadline() == NEVER
 
     def test_serve(self) -> None:

@@ -328,6 +328,11 @@ class TestColdCopiesThatAreFasterThanTheCall:
         assert (reply.status, reply.body, reply.cold) == (200, b"quick", True)
         assert stats.stopped == {"recycled": 1}
 
+    def test_what_it_says_early_is_counted_once(self) -> None:
+        reply, _ = self.ended(Behaviour(start=0.5, early=b"12345", early_exit=0), max_response=5)
+        assert isinstance(reply, Reply)
+        assert reply.body == b"12345"
+
     def test_an_early_failure_is_the_calls(self) -> None:
         error, stats = self.ended(Behaviour(early=b"quick", early_exit=7))
         assert isinstance(error, InstanceExited)
