@@ -37,6 +37,13 @@ def checked_deadline(deadline: object) -> float:
     raise TypeError(f"a deadline is a number of seconds, not {deadline!r}")
 
 
+def check_texts(**arguments: object) -> None:
+    """Raise TypeError for the first argument that is not a string. A subclass of str, as HTTPMethod is, will do."""
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is a string, not {value!r}")
+
+
 def body_bytes(body: object) -> bytes:
     """Return a body that is not bytes yet as bytes. Raises TypeError for text."""
     if isinstance(body, bytearray | memoryview):

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from .arguments import CallIds, body_bytes, checked_deadline, checked_id, too_large
-from .driver import Driver
-from .errors import ConfigError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
+from .admission import check_function
+from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
+from .errors import DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
 from .failures import said, unavailable
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
@@ -26,7 +26,6 @@ from .supervisor import Supervisor
 log = logging.getLogger("hotfn")
 
 CLOSE_SLACK = 30.0  # seconds beyond the longest stop_grace after which aclose() gives up on an engine
-LIMITS = ("memory", "cpus")
 
 
 class Manager:
@@ -57,6 +56,7 @@ class Manager:
         self._closing = False
         self._closed = False
         self._empty: asyncio.Event | None = None
+        self._ending = asyncio.Lock()
         self._ids = CallIds()
 
     # ---- life
@@ -104,10 +104,15 @@ class Manager:
         Idempotent. Afterwards no container is alive and no task is left. Raises DriverError when an engine refuses to
         stop a copy for half a minute beyond its grace.
         """
-        if self._closed or self._empty is None:
+        if self._empty is None or (self._closed and not self._ending.locked()):
             self._closing = self._closed = True
             return
         self._check_loop()
+        async with self._ending:  # whoever comes second waits for the first
+            if not self._closed:
+                await self._end()
+
+    async def _end(self) -> None:
         limit = max((one.spec.stop_grace for one in self._all()), default=0.0) + CLOSE_SLACK
         try:
             async with asyncio.timeout(limit):
@@ -137,23 +142,25 @@ class Manager:
         self._specs[spec.full_name] = spec
         if old is not None and old.identity != spec.identity:
             self._retire(old)
-        if spec.min_instances:
+        if spec.min_instances and not self._closing:
             self.spawn(self._keep_hot(spec), f"hotfn open {spec.full_name}")
 
     async def open(self, function: FunctionSpec | str) -> None:
         """Check a function and open its driver now instead of at the first call.
 
-        Raises ConfigError, PluginError or DriverUnavailable.
+        Raises ConfigError, PluginError, DriverUnavailable, or ShuttingDown when the manager takes no calls any more.
         """
         self._check_loop()
         spec = self._spec(function)
         self._check(spec)
         try:
-            await self._drivers.open(spec.driver)
+            opened = not self._closing and await self._drivers.open(spec.driver)
         except HotfnError:
             raise
         except Exception as error:  # a stranger's driver that fails in its own way
             raise DriverError(f'the driver "{spec.driver}" could not be opened: {said(error)}') from error
+        if not opened:
+            raise _closing(spec)
 
     async def call(
         self,
@@ -188,6 +195,8 @@ class Manager:
             content_type,
             None if deadline is None else checked_deadline(deadline),
         )
+        if not (method.__class__ is url.__class__ is content_type.__class__ is str):
+            check_texts(method=method, url=url, content_type=content_type)
         call = new_tuple(Call, fields)
         if len(call.body) > supervisor.spec.max_request:
             raise supervisor.refused(call, too_large(len(call.body), supervisor.spec))
@@ -195,7 +204,7 @@ class Manager:
         try:
             return await future
         except asyncio.CancelledError:
-            supervisor.cancel(call.id)
+            supervisor.cancel(call)
             raise
 
     def stats(self) -> dict[str, FunctionStats]:
@@ -257,19 +266,15 @@ class Manager:
         protocol = self._protocols.get(spec.format)
         if protocol is None:
             protocol = self._protocols[spec.format] = self.registry.protocol(spec.format)
-        if spec.min_instances and not protocol.hot:
-            raise ConfigError(
-                f'{spec.full_name}: min_instances keeps copies hot, and the IO protocol "{spec.format}" is cold',
-                field="min_instances",
-            )
-        check_limits(spec, driver)
-        driver.validate(spec)
+        check_function(spec, driver, protocol)
 
     async def _keep_hot(self, spec: FunctionSpec) -> None:
         try:
             await self.open(spec)
             if self._specs[spec.full_name] is spec and not self._closing:  # no newer version took its place meanwhile
                 await self._supervisor(spec)
+        except ShuttingDown:  # nothing is to be kept hot any more
+            return
         except Exception as error:  # the next call meets it again and its caller is told
             log.warning("%s: min_instances could not be started: %s", spec.full_name, error)
 
@@ -318,17 +323,6 @@ class Manager:
             raise RuntimeError("a Manager must be entered first: async with Manager() as manager")
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError("this Manager belongs to another event loop; use run_coroutine_threadsafe to reach it")
-
-
-def check_limits(spec: FunctionSpec, driver: Driver) -> None:
-    """Raise ConfigError for a limit that the driver would not enforce, unless the spec says best_effort."""
-    for limit in LIMITS:
-        if getattr(spec, limit) is not None and limit not in driver.enforces and not spec.best_effort:
-            raise ConfigError(
-                f'{spec.full_name}: the driver "{driver.name}" does not enforce {limit}; leave {limit} out, take '
-                f"another driver, or say best_effort",
-                field=limit,
-            )
 
 
 def _closing(spec: FunctionSpec) -> ShuttingDown:

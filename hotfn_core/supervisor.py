@@ -84,15 +84,16 @@ class Supervisor:
             self._report(pending, error.status, error.code)
         return self._blamed(error, call)
 
-    def cancel(self, call_id: str) -> None:
-        """The caller has gone. Does nothing when the call has ended."""
-        pending = self._pending.pop(call_id, None)
-        if pending is None:
+    def cancel(self, call: Call) -> None:
+        """The caller has gone. Does nothing when the call has ended, also when another has its id by now."""
+        pending = self._pending.get(call.id)
+        if pending is None or pending.call is not call:
             return
+        del self._pending[call.id]
         self._calls["cancelled"] += 1
         if pending.instance is not None:
             pending.instance.end_call()
-        self.perform(self.state.call_cancelled(self._clock(), call_id))
+        self.perform(self.state.call_cancelled(self._clock(), call.id))
         self._report(pending, 499, "cancelled")
 
     def drain(self, limit: float | None, *, serve_waiting: bool) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from hotfn_core.admission import LIMITS, check_function
 from hotfn_core.config import find_config, read_config
 from hotfn_core.errors import ConfigError, HotfnError
-from hotfn_core.manager import LIMITS, check_limits
 from hotfn_core.model import FunctionSpec
 from hotfn_core.registry import Registry
 
@@ -58,8 +58,7 @@ def _verdict(registry: Registry, spec: FunctionSpec) -> Verdict:
     try:
         driver = registry.driver(spec.driver)
         protocol = registry.protocol(spec.format)
-        check_limits(spec, driver)
-        driver.validate(spec)
+        check_function(spec, driver, protocol)
     except HotfnError as error:
         return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, problem=error.message)
     limits = {limit: _limit(spec, limit, driver.enforces) for limit in LIMITS}

@@ -90,7 +90,7 @@ def _offered(registry: Registry, info: PluginInfo) -> dict[str, click.Command]:
     others = [plugin for plugin in registry.pm.get_plugins() if registry.pm.get_name(plugin) != info.name]
     try:
         registry.pm.subset_hook_caller("hotfn_register_commands", remove_plugins=others)(cli=group)
-    except Exception as error:  # a stranger's hook may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's hook may raise anything, and some code calls sys.exit()
         _warn(info, f"failed in hotfn_register_commands: {type(error).__name__}: {error}")
         return {}
     return dict(group.commands)

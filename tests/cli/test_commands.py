@@ -231,6 +231,12 @@ class TestPluginCommands:
         env = install("badly", BROKEN)
         assert hotfn("--help", env=env).returncode == 0
 
+    def test_one_that_ends_the_program_does_not_end_ours(self, hotfn: Run, install: Install) -> None:
+        env = install("quits", "import sys\n@hookimpl\ndef hotfn_register_commands(cli):\n    sys.exit(7)\n")
+        result = hotfn("--help", env=env)
+        assert result.returncode == 0
+        assert b"failed in hotfn_register_commands: SystemExit: 7" in result.stderr
+
 
 class TestCheck:
     def test_a_right_file(self, hotfn: Run, tmp_path: Path) -> None:
@@ -254,6 +260,7 @@ class TestCheck:
             '[functions.good]\ncommand=["x"]\n[functions.one]\ncomand=["x"]\n[functions.two]\ncommand=["x"]\ncpus=1\n'
             '[functions.three]\ncommand=["x"]\ndriver="docke"\n[functions.four]\ncommand=["x"]\nformat="hhtp"\n'
             '[functions.five]\ncommand=["x"]\ndriver_options={cdw="x"}\n'
+            '[functions.six]\ncommand=["x"]\nmin_instances=1\n'
         )
         result = hotfn("check", "-c", str(path), "--json")
         assert result.returncode == 2
@@ -264,6 +271,7 @@ class TestCheck:
         assert 'there is no driver "docke"' in problems["default/three"]
         assert 'did you mean "http"' in problems["default/four"]
         assert 'did you mean "cwd"' in problems["default/five"]
+        assert 'the IO protocol "default" is cold' in problems["default/six"]
 
     def test_a_func_yaml_with_notes(self, hotfn: Run, tmp_path: Path) -> None:
         (tmp_path / "func.yaml").write_text(

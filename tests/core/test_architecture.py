@@ -52,12 +52,13 @@ DIRECTION: dict[str, set[str]] = {
     "observers": CONTRACTS | {"hookspecs", "registry"},
     "opening": CONTRACTS | {"registry"},
     "arguments": VALUES,
+    "admission": CONTRACTS | {"failures"},
     "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},
 }
-DIRECTION["copies"] = set(DIRECTION) - {"checks", "registry", "opening", "arguments", "pending", "stats"}
+DIRECTION["copies"] = set(DIRECTION) - {"checks", "registry", "opening", "arguments", "admission", "pending", "stats"}
 DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "pending", "stats"}
 DIRECTION |= {
-    "manager": DIRECTION["supervisor"] | {"supervisor", "registry", "opening", "arguments"},
+    "manager": DIRECTION["supervisor"] | {"supervisor", "registry", "opening", "arguments", "admission"},
     # what is built on it
     "__init__": CONTRACTS | {"hookspecs", "manager"},
     "config": VALUES | {"__init__"},

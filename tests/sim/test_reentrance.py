@@ -57,13 +57,18 @@ def test_a_copy_that_answers_and_dies_while_the_end_of_another_call_is_told() ->
     simulate(main)
 
 
+def leave(supervisor: Supervisor, call_id: str) -> None:
+    """As if the caller's task had been cancelled and had noticed at once."""
+    supervisor.cancel(supervisor._pending[call_id].call)
+
+
 def test_a_caller_that_leaves_just_before_it_is_told() -> None:
     driver = FakeDriver(Behaviour(), Behaviour(answer=1.0))
     spec = fake_spec()
     supervisors: list[Supervisor] = []
 
     async def main() -> None:
-        async with managed(driver, Meddler("b", lambda: supervisors[0].cancel("c"))) as manager:
+        async with managed(driver, Meddler("b", lambda: leave(supervisors[0], "c"))) as manager:
             calls = [asyncio.create_task(outcome(manager.call(spec, call_id=name))) for name in "abc"]
             await asyncio.sleep(0.5)
             supervisors[:] = manager._supervisors.values()
@@ -84,7 +89,7 @@ def test_a_copy_that_answers_just_after_its_caller_left_is_not_listened_to(caplo
     supervisors: list[Supervisor] = []
 
     def meddle() -> None:
-        supervisors[0].cancel("b")
+        leave(supervisors[0], "b")
         list(driver.alive)[1].say(b"=b \n")
 
     async def main() -> None:
