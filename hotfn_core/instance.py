@@ -277,4 +277,4 @@ class Instance:
             self._broken(error)
             return
         if end is not None:
-            self._finish(end)
+            self._finish(end._replace(reusable=False))  # whatever a stranger's protocol says: nothing is left to reuse

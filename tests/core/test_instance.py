@@ -7,7 +7,7 @@ import pytest
 from hotfn_core import Call, CallError, Exit, ReplyHead
 from hotfn_core.actions import StopReason
 from hotfn_core.instance import Instance
-from hotfn_core.protocol import Limits
+from hotfn_core.protocol import Event, Limits, ReplyBody, ReplyEnd
 from hotfn_core.stderr import StderrReader
 from hotfn_core.testing import fake_spec
 from hotfn_core.testing.fake_protocol import FakeConnection
@@ -115,3 +115,19 @@ def test_a_copy_that_is_being_closed_is_not_listened_to(owner: Owner, instance: 
     instance.stdout_received(b"=a 78\n")
     instance.stdout_eof()
     assert owner.told == []
+
+
+class LastWords(FakeConnection):
+    """A stranger's: the exit completes a reply, and it says that the copy may be used again."""
+
+    def receive_eof(self, exit: Exit) -> list[Event]:
+        return [ReplyHead(200, ()), ReplyBody(b"y"), ReplyEnd()]
+
+
+def test_a_copy_that_is_gone_is_never_reusable_whatever_the_protocol_says(owner: Owner) -> None:
+    stderr = StderrReader(None, lambda: 0.0)
+    instance = Instance(owner, fake_spec(), 1, "copy-1", LastWords(Limits()), stderr, hot=True)
+    instance.container = Pipe()  # type: ignore[assignment]
+    instance.begin(Call("a", b"x"), 0.0)
+    instance.exited(Exit(code=0))
+    assert owner.told == [("reply", "a", b"y", "recycled"), ("exited", "exited with code 0")]
