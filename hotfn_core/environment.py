@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from .model import FunctionSpec
 from .protocol import IOProtocol
 
+RESERVED = frozenset({"FN_FORMAT", "FN_APP_NAME", "FN_PATH", "FN_FN_ID", "FN_TYPE", "FN_MEMORY", "FN_CPUS"})
+
 
 def copy_environment(spec: FunctionSpec, protocol: IOProtocol, per_call: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of one copy; `per_call` is what a cold protocol adds for its one call."""
-    return {**spec.env, **per_call, **protocol.environment(spec), **reserved(spec)}
+    env = {**spec.env, **per_call, **protocol.environment(spec)}
+    for name in RESERVED.intersection(env):  # also one that hotfn leaves out: it would pass for hotfn's word
+        del env[name]
+    return {**env, **reserved(spec)}
 
 
 def reserved(spec: FunctionSpec) -> dict[str, str]:

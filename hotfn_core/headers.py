@@ -84,11 +84,12 @@ def header_pairs(headers: HeadersLike) -> tuple[tuple[str, str], ...]:
         for name, value in source:
             pairs.extend((name, one) for one in ((value,) if isinstance(value, str) else value))
     except (TypeError, ValueError):
-        raise TypeError(f"headers are a mapping or pairs of strings, not {headers!r}") from None
+        # What they hold may be secrets, so only types are named, and the names of headers.
+        raise TypeError(f"headers are a mapping or pairs of strings, not {type(headers).__name__}") from None
     return tuple(_checked(name, value) for name, value in pairs)
 
 
 def _checked(name: object, value: object) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"headers are pairs of strings, not {name!r}: {value!r}")
+        raise TypeError(f"headers are pairs of strings; the value of {name!r} is {type(value).__name__}")
     return name, value

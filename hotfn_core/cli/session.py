@@ -41,7 +41,8 @@ class Plan:
     jsonl: bool = False
     stats: bool = False
     stderr: str = "show"
-    call: dict[str, Any] = field(default_factory=dict)  # what Manager.call gets besides the body
+    # What Manager.call gets besides the body; headers may hold secrets.
+    call: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def execute(plan: Plan) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from hotfn_core import FunctionSpec
-from hotfn_core.environment import copy_environment, reserved
+from hotfn_core.environment import RESERVED, copy_environment, reserved
 from hotfn_core.testing import FakeProtocol, fake_spec
 
 
@@ -37,12 +37,16 @@ def test_a_limit_that_was_not_asked_for_is_not_told() -> None:
 
 
 def test_reserved_variables_cannot_be_overridden_by_anybody() -> None:
-    own = reserved(fake_spec())
-    evil = dict.fromkeys(own, "evil")
-    spec = fake_spec(env={**evil, "MINE": "1"})
-    env = copy_environment(spec, Loud(), evil)
-    assert env["MINE"] == "1"
-    assert {name: env[name] for name in own} == reserved(spec)
+    evil = dict.fromkeys(RESERVED, "evil")
+    for memory in (64, None):  # a limit that was not asked for is not told by anybody
+        spec = fake_spec(env={**evil, "MINE": "1"}, memory=memory)
+        env = copy_environment(spec, Loud(), evil)
+        assert env["MINE"] == "1"
+        assert {name: env[name] for name in RESERVED.intersection(env)} == reserved(spec)
+
+
+def test_what_is_reserved_is_what_may_be_set() -> None:
+    assert set(reserved(fake_spec(memory=64, cpus=0.5))) == RESERVED
 
 
 def test_the_protocol_goes_over_the_call_and_the_call_over_the_user() -> None:

@@ -59,9 +59,16 @@ def test_nothing_gives_no_pairs() -> None:
     ["a: 1", ["a: 1"], [("a",)], [("a", "b", "c")], {"a": None}, {"a": b"1"}, {1: "a"}, [("a", 1)], {"a": [1]}, 3],
     ids=repr,
 )
-def test_any_other_shape_is_a_type_error_that_shows_it(shape: Any) -> None:
+def test_any_other_shape_is_a_type_error(shape: Any) -> None:
     with pytest.raises(TypeError, match="headers are"):
         header_pairs(shape)
+
+
+@pytest.mark.parametrize("shape", ["Authorization: hunter2", {"Authorization": b"hunter2"}, [("A", "hunter2", "x")]])
+def test_no_error_repeats_a_value_which_may_be_a_secret(shape: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        header_pairs(shape)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_equality_disregards_the_case_of_names_and_their_order() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hotfn_core.model import Exit
@@ -17,7 +17,7 @@ class Order:
 
     program: str
     argv: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)  # may hold secrets
     cwd: str | None = None
     user: int | None = None
     group: int | None = None
