@@ -29,7 +29,8 @@ _UNUSED = {
 }
 _OWN = ("name", "version", "image", "type", "config", "headers", "tests", "entrypoint", "cmd")
 _KNOWN = (*_OWN, *_UNUSED, *(field for field in FIELD_NAMES if field != "env"))
-_AS_TEXT = ("name", "version", "image", "format", "type", "config", "headers", "entrypoint", "cmd")
+_TEXTS = ("name", "version", "image", "type", "entrypoint", "cmd")
+_AS_TEXT = (*_TEXTS, "format", "config", "headers")
 
 
 def parse(source: Source) -> tuple[Config, Mapping[str, ConfigError]]:
@@ -40,6 +41,8 @@ def parse(source: Source) -> tuple[Config, Mapping[str, ConfigError]]:
             raise source.error("unknown key; a function file calls it config", key=key, line=one.line)
         if key not in _KNOWN:
             raise source.unknown(key, _KNOWN, line=one.line)
+        if key in _TEXTS and not isinstance(one.value, str):
+            raise source.error("must be text", key=key, line=one.line)
     _check_type(source, keys)
     lines = {key: one.line for key, one in keys.items()} | ({"env": keys["config"].line} if "config" in keys else {})
     spec = source.spec(_fields(source, keys), lines=lines)
@@ -93,7 +96,13 @@ def _headers(value: object) -> object:
     """Join lists of values as HTTP allows. What is no header at all is left for FunctionSpec to refuse."""
     if not isinstance(value, dict):
         return value
-    return {name: ", ".join(one) if isinstance(one, list) else one for name, one in value.items()}
+    return {name: _joined(one) for name, one in value.items()}
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value
 
 
 def _check_type(source: Source, keys: Mapping[str, Key]) -> None:
@@ -120,5 +129,4 @@ def _unused(keys: Mapping[str, Key], command: tuple[str, ...]) -> list[tuple[str
 
 
 def _text(keys: Mapping[str, Key], key: str) -> str:
-    value = keys[key].value if key in keys else ""
-    return value if isinstance(value, str) else ""
+    return str(keys[key].value) if key in keys else ""

@@ -43,7 +43,7 @@ def parse(source: Source) -> tuple[Config, Mapping[str, ConfigError]]:
 def _load(source: Source) -> dict[str, Any]:
     try:
         top = tomllib.loads(source.text)
-    except tomllib.TOMLDecodeError as error:  # says what and where, duplicate keys included
+    except ValueError as error:  # TOMLDecodeError says what and where, duplicate keys included; or an endless number
         raise source.error(f"is not TOML: {error}") from None
     except RecursionError:
         raise source.error("is nested too deeply") from None
