@@ -109,7 +109,8 @@ class Driver(ABC):
     enforces: ClassVar[frozenset[str]] = frozenset()
 
     async def open(self) -> None:
-        """Connect to the engine. Raises DriverUnavailable with what to do about it. Called once, before launch."""
+        """Connect to the engine. Raises DriverUnavailable with what to do about it. Called before launch; again only
+        after it has raised."""
         return None
 
     def validate(self, spec: FunctionSpec) -> None:
