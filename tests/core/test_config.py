@@ -169,6 +169,7 @@ class TestFunctionsToml:
             ("", ": has no function; write a table [functions.NAME]"),
             ("[functions.f\n", ": is not TOML: "),
             ("a = 1\na = 2\n", ": is not TOML: "),
+            pytest.param(f"a = {'9' * 5000}\n", ": is not TOML: Exceeds the limit", id="an endless number"),
             (
                 '[functions.f]\ncommand=["x"]\n\ntimeuot = 1\n',
                 ':4: functions.f.timeuot: unknown key; did you mean "timeout"?',
