@@ -25,7 +25,7 @@ class Tally:
     def __init__(self, say: Callable[[str], None], *, lines: bool) -> None:
         self._say = say
         self._lines = lines
-        self._began = time.monotonic()
+        self._began = self._ended = time.monotonic()
         self._spans = Histogram()
         self._statuses: Counter[int] = Counter()
         self.calls = 0
@@ -35,6 +35,7 @@ class Tally:
     def record(self, index: int, outcome: Reply | CallError) -> None:
         """Count one outcome."""
         self.calls += 1
+        self._ended = time.monotonic()
         if not isinstance(outcome, Reply):
             self._failure(index, outcome.code, outcome.message)
             return
@@ -59,8 +60,11 @@ class Tally:
                 yield f"... and {count - _REPORTED:,} more of {code}"
 
     def summary(self, launched: int) -> Iterator[str]:
-        """Yield the lines of --stats. `launched`: how many copies were started."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
+        """Yield the lines of --stats. `launched`: how many copies were started.
+
+        The time is that to the last outcome: how long copies take to end afterwards is no part of a call.
+        """
+        seconds = max(self._ended - self._began, 1e-9)
         failed = self.failed.total()
         yield f"calls      {self.calls:,} in {_span(seconds)}, {self.calls / seconds:,.0f} calls/s"
         yield f"ok         {self.calls - failed:,}"

@@ -8,6 +8,7 @@ import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -430,6 +431,14 @@ class TestTally:
         assert list(tally.rest()) == ["... and 2 more of call_timeout"]
         assert tally.failed == {"call_timeout": 12, "status_503": 1}
         assert (tally.calls, tally.cold) == (14, 1)
+
+    def test_the_rate_is_that_of_the_calls_and_not_of_what_comes_after(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        times = iter([100.0, 101.0, 102.0, 150.0])
+        monkeypatch.setattr("hotfn_core.cli.tally.time", SimpleNamespace(monotonic=lambda: next(times)))
+        tally = Tally(lambda _: None, lines=True)
+        for index in range(2):
+            tally.record(index, reply())
+        assert next(tally.summary(1)) == "calls      2 in 2 s, 1 calls/s"
 
     def test_a_message_without_end_is_cut(self) -> None:
         said: list[str] = []
