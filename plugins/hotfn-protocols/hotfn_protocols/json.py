@@ -15,11 +15,12 @@ from hotfn_core.protocol import Connection, Event, IOProtocol, Limits, ReplyBody
 
 from .json_encode import Encoder
 from .json_reply import parse
-from .json_scan import ObjectEnd
+from .json_scan import MAX_DEPTH, ObjectEnd
 from .stray import Blanks, not_a_reply, unasked
 
 _BLANK = b" \t\r\n"
 _END = ReplyEnd()
+_CLOSED = (b"}\n", b"}")
 
 # A byte of the body takes at most six on the wire, as in \u0000.
 ESCAPED = 6
@@ -73,6 +74,8 @@ class JsonConnection(Connection):
         return ()
 
     def _read_object(self, data: bytes) -> Sequence[Event]:
+        if not self._held and data.endswith(_CLOSED) and (events := self._read_whole(data)):
+            return events
         room = self._limits.max_body * ESCAPED + self._limits.max_head - len(self._held)
         end = self._scan.feed(data[: room + 1])  # what is behind the limit is not looked at
         if (len(data) if end < 0 else end) > room:
@@ -87,10 +90,24 @@ class JsonConnection(Connection):
         head, body = parse(raw, self._limits)
         return [head, ReplyBody(body), self._end(data[end:])] if body else [head, self._end(data[end:])]
 
+    def _read_whole(self, data: bytes) -> Sequence[Event]:
+        """Read a chunk that is one whole reply, as most are: the parser alone can tell. Returns nothing when it is not,
+        or when what is wrong with it is to be said in the same words as for a reply in pieces."""
+        deep = data.count(b"{") + data.count(b"[") > MAX_DEPTH  # perhaps
+        if deep or len(data) > self._limits.max_body:
+            return ()
+        try:
+            head, body = parse(data, self._limits)
+        except RemoteProtocolError:
+            return ()
+        end = self._end(data[len(data.rstrip(_BLANK)) :])
+        return [head, ReplyBody(body), end] if body else [head, end]
+
     def _end(self, rest: bytes) -> ReplyEnd:
         self._calling = False
-        self._scan = ObjectEnd()
-        self._held = bytearray()
+        if self._held:
+            self._scan = ObjectEnd()
+            self._held = bytearray()
         self._blanks.reset()
         excess = self._blanks.excess(rest, _BLANK)
         return ReplyEnd(reusable=False, excess=excess) if excess else _END
