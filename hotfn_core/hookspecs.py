@@ -45,7 +45,7 @@ class InstanceChange(NamedTuple):
 
     `reason`: why it was started (`first`, `all_busy`, `recycled`, `after_failure`, `min_instances`) or stopped
     (`idle`, `recycled`, `timeout`, `cancelled`, `protocol_error`, `excess_output`, `exited`, `drained`,
-    `start_failed`). Busy and idle are reported for the first idle only, not for every call.
+    `start_failed`). Idle and busy are reported for the first time only, not for every call.
     """
 
     function: str
