@@ -145,6 +145,8 @@ class Copies:
             return  # its own end is what this is about
         if not told:
             self.changed(instance, "stopping", action.reason)
+        if action.reason == "start_failed":
+            self._too_slow(instance)
         instance.closing = True
         instance.end_call()
         work = self._work.get(action.copy)
@@ -156,6 +158,12 @@ class Copies:
             )
         elif work is None:  # it was never started
             self.gone(instance)
+
+    def _too_slow(self, instance: Instance) -> None:
+        """Remember that the start took too long: the driver, whose start is called back, can say nothing about it."""
+        text = f"it took longer to start than start_timeout, {self._spec.start_timeout:g} s"
+        log.warning("%s: copy %s could not be started: %s", self._spec.full_name, instance.id, text)
+        self.launch_error = DriverError(text, status=504)
 
     async def _end_copy(self, instance: Instance, container: Container, grace: float) -> None:
         try:

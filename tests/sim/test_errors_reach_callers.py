@@ -42,9 +42,9 @@ from .world import ended, managed, now, outcome
             {"start_timeout": 2.0},
             CallRejected,
             "launch_failed",
-            502,
+            504,
             2,
-            "default/f could not be started: ",
+            "default/f could not be started: it took longer to start than start_timeout, 2 s",
         ),
         (
             Behaviour(start=9.0),
