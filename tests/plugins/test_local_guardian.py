@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ from typing import IO
 
 import pytest
 
+from hotfn_core import DriverError
 from hotfn_core.testing.check_driver import Guest, Kit
 from hotfn_local import guardian, reaper
 from hotfn_local.driver import LocalDriver
@@ -240,6 +242,32 @@ def test_no_python_for_the_guardian_is_told(
 
     local_once(body)
     assert "hotfn has no guardian, functions outlive it if it is killed: there is no python3" in caplog.text
+
+
+def test_a_guardian_that_cannot_be_watched_is_not_kept(
+    local_once: Local, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end would never be seen, and closing the driver would wait for it for ever."""
+    started: list[int] = []
+
+    async def body(kit: Kit) -> None:
+        assert isinstance(kit.driver, LocalDriver)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pidfd_open", out_of_descriptors)
+            with pytest.raises(DriverError, match="no file descriptors left"):
+                await kit.launch()
+        assert len(started) == 2
+        assert kit.driver.guardian is None
+        assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+        await kit.ready()
+        assert kit.driver.guardian is not None
+
+    def out_of_descriptors(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    local_once(body)
+    assert "hotfn has no guardian" in caplog.text
 
 
 def test_a_frozen_program_takes_the_python_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 
 from . import reaper
+from .spawn import watch
 
 _log = logging.getLogger("hotfn.local")
 
@@ -114,11 +115,13 @@ class Guardian:
         self._closing = True
         for timer in self._timers.values():
             timer.cancel()
-        if self._ended:
-            self._tell(reaper.GOODBYE)
-            os.close(self._pipe)
-            await self._wait(self._ended)
-        self.table.close()
+        try:
+            if self._ended:
+                self._tell(reaper.GOODBYE)
+                os.close(self._pipe)
+                await self._wait(self._ended)
+        finally:
+            self.table.close()
 
     async def _wait(self, ended: asyncio.Future[None]) -> None:
         try:
@@ -133,7 +136,8 @@ class Guardian:
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         try:
-            self._process = self._spawn(reading)
+            process = self._spawn(reading)
+            self._pidfd = watch(process)
         except OSError as error:
             os.close(self._pipe)
             _log.warning("hotfn has no guardian, functions outlive it if it is killed: %s", error)
@@ -141,8 +145,7 @@ class Guardian:
         finally:
             os.close(reading)
         loop = asyncio.get_running_loop()
-        self._ended = loop.create_future()
-        self._pidfd = os.pidfd_open(self._process.pid)
+        self._process, self._ended = process, loop.create_future()
         loop.add_reader(self._pidfd, self._gone, loop)
 
     def _spawn(self, stdin: int) -> subprocess.Popen[bytes]:

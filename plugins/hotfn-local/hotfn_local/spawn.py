@@ -48,7 +48,7 @@ def spawn(order: Order) -> Child:
         for fd in ours:
             os.set_blocking(fd, False)
         process = _popen(order, *theirs)
-        return Child(process, _watch(process), *ours)
+        return Child(process, watch(process), *ours)
     except BaseException:  # nothing is left behind, whatever it was
         _close(ours)
         raise
@@ -83,7 +83,8 @@ def _close(fds: list[int]) -> None:
         os.close(fd)
 
 
-def _watch(process: subprocess.Popen[bytes]) -> int:
+def watch(process: subprocess.Popen[bytes]) -> int:
+    """Return a pidfd of a child that was just started. Raises OSError; then the child is dead."""
     try:
         return os.pidfd_open(process.pid)
     except ProcessLookupError:
