@@ -93,6 +93,14 @@ class Ledger:
     def _backing_off(self, now: float) -> bool:
         return now < self._backoff.due < NEVER
 
+    def _cold_reason(self) -> LaunchReason:
+        """Why the oldest uncovered call has to wait for a start."""
+        if self.busy or self.starting:
+            return "all_busy"
+        if self._last_end in (None, "idle", "drained"):
+            return "first"
+        return "recycled" if self._last_end == "recycled" else "after_failure"
+
     def _taken(self) -> list[Action]:
         if not self._actions:
             return []
@@ -162,6 +170,7 @@ class Ledger:
         if grace is None:
             grace = 0.0 if copy.phase == "starting" else self.spec.stop_grace
         self._leave(copy)
+        copy.grace = grace
         copy.stop_reason = self._last_end = reason
         self.stopped[reason] += 1
         self._deadlines.set(copy, now + (grace or copy.retry))
@@ -169,9 +178,16 @@ class Ledger:
 
     def _stop_again(self, now: float, copy: Copy) -> None:
         """The copy was told to end and is still there."""
+        copy.grace = 0.0
         self._actions.append(Stop(copy.number, 0.0, copy.stop_reason))
         self._deadlines.set(copy, now + copy.retry)
         copy.retry = min(2 * copy.retry, STOP_AGAIN_MAX)
+
+    def _end_grace(self, now: float) -> None:
+        """Copies that were told to end are told again at once, unless they were killed already."""
+        for copy in self._copies.values():
+            if copy.phase == "stopping" and copy.grace:
+                self._deadlines.set(copy, now)
 
     # ---- moves of a call
 

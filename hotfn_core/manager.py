@@ -98,16 +98,21 @@ class Manager:
             self._empty.clear()
             await self._empty.wait()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, kill: bool = False) -> None:
         """End everything: waiting calls get `ShuttingDown`, running ones `CallAborted`, every copy is stopped.
 
-        Idempotent. Afterwards no container is alive and no task is left. Raises DriverError when an engine refuses to
-        stop a copy for half a minute beyond its grace.
+        Copies without a call have their `stop_grace` to end in, unless `kill`, which may also be asked for while an
+        earlier drain or aclose goes on. Idempotent. Afterwards no container is alive and no task is left. Raises
+        DriverError when an engine refuses to stop a copy for half a minute beyond its grace.
         """
         if self._empty is None or (self._closed and not self._ending.locked()):
             self._closing = self._closed = True
             return
         self._check_loop()
+        if kill:
+            self._closing = True
+            for supervisor in self._all():
+                supervisor.kill()
         async with self._ending:  # whoever comes second waits for the first
             if not self._closed:
                 await self._end()

@@ -43,6 +43,7 @@ class Copy(Alarm):
         "call",
         "calls",
         "expires_at",
+        "grace",
         "idle_until",
         "last",
         "launched",
@@ -68,4 +69,5 @@ class Copy(Alarm):
         self.idle_until = idle_until  # a replacement that nobody calls lives no longer than what it replaced
         self.expires_at = NEVER  # max_age
         self.stop_reason: StopReason = "idle"
+        self.grace = 0.0  # left to it when it was last told to stop
         self.retry = retry  # seconds until it is told to stop again

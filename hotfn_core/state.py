@@ -19,7 +19,7 @@ Every fact ends in `_settle`, which repeats match, expire, launch until nothing 
 
 from __future__ import annotations
 
-from .actions import Action, Fail, LaunchReason, StopReason
+from .actions import Action, Fail, StopReason
 from .deadlines import NEVER
 from .ledger import Ledger
 from .model import Call, FunctionSpec
@@ -144,6 +144,12 @@ class SupervisorState(Ledger):
             self._deadlines.set(self._drain, now + limit)
         return self._settle(now)
 
+    def kill_requested(self, now: float) -> list[Action]:
+        """A drain without time, and without any more grace: whatever there is of the function is killed."""
+        actions = self.drain_requested(now, 0.0, serve_waiting=False)
+        self._end_grace(now)
+        return actions + self._settle(now)
+
     # ---- settle: match, expire, launch
 
     def _settle(self, now: float) -> list[Action]:
@@ -239,14 +245,6 @@ class SupervisorState(Ledger):
             self._owed.pop()  # this copy replaces the recycled one as well
         waiter = None if self.hot else next(one for one in self._waiting.values() if one.copy is None)
         self._launch_one(now, self._cold_reason(), waiter=waiter)
-
-    def _cold_reason(self) -> LaunchReason:
-        """Why the oldest uncovered call has to wait for a start."""
-        if self.busy or self.starting:
-            return "all_busy"
-        if self._last_end in (None, "idle", "drained"):
-            return "first"
-        return "recycled" if self._last_end == "recycled" else "after_failure"
 
     # ---- copies that end
 

@@ -100,6 +100,10 @@ class Supervisor:
         """Take no more calls and end; `Host.dropped` says when. `limit` in seconds bounds the running calls."""
         self.perform(self.state.drain_requested(self._clock(), limit, serve_waiting=serve_waiting))
 
+    def kill(self) -> None:
+        """Take no more calls and end without any grace; `Host.dropped` says when."""
+        self.perform(self.state.kill_requested(self._clock()))
+
     def abandon(self) -> None:
         """Give up on copies that could not be stopped. Nothing of this function runs or rings afterwards."""
         self._copies.abandon()

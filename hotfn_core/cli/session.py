@@ -121,6 +121,9 @@ class _Session:
                 await manager.open(spec)
                 with self._input() as fd:
                     await self._calls(manager, await self._source(fd))
+            except asyncio.CancelledError:  # the second signal, or the end of patience with the first
+                await manager.aclose(kill=True)
+                raise
             finally:
                 stats = manager.stats().get(spec.full_name)
                 self._launched = stats.launched if stats else 0

@@ -24,6 +24,7 @@ class Body:
     calls: int = 0
     expires: float = NEVER
     told: float = NEVER  # when it is told again to stop
+    grace: float = 0.0  # that it was told it has
     retry: float = 1.0
     stop_reason: str = ""
 
@@ -171,6 +172,11 @@ class Books:
             self.drain_rings = min(self.drain_rings, self.now + limit)
         if not serve_waiting:
             self.must_fail.update((call.id, "shutting_down") for call in self.queue)
+
+    def kill_requested(self) -> None:
+        self.drain_requested(0.0, serve_waiting=False)
+        for copy in self.copies.values():
+            copy.told = self.now if copy.grace else copy.told
 
     # ---- what facts do
 

@@ -216,6 +216,11 @@ class RulesMachine(RuleBasedStateMachine):
     def drain(self, limit: float | None, serve_waiting: bool) -> None:
         self.tell("drain_requested", limit, serve_waiting=serve_waiting)
 
+    @precondition(lambda self: self.calls > 5)
+    @rule()
+    def kill(self) -> None:
+        self.tell("kill_requested")
+
     def teardown(self) -> None:
         """The history ends: well, or in a close in which no function answers any more. Everything comes to rest."""
         if not hasattr(self, "broken") or self.broken:

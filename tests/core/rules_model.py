@@ -98,7 +98,8 @@ class Model(Books):
             self.idle.remove(copy.number)
         copy.phase = "stopping"
         copy.stop_reason = self.last_end = action.reason
-        copy.told = self.now + (action.grace or 1.0)
+        copy.told = self.now + (0.0 if self.fact == "kill_requested" and action.grace else action.grace or 1.0)
+        copy.grace = action.grace
         if action.reason == "start_failed":
             self.launch_went_wrong(copy)
         copy.call = ""
@@ -107,6 +108,7 @@ class Model(Books):
         assert action == (copy.number, 0.0, copy.stop_reason)
         assert self.now >= copy.told, "told again too early"
         copy.told = self.now + copy.retry
+        copy.grace = 0.0
         copy.retry = min(2 * copy.retry, 30.0)
 
     def check_stop(self, copy: Body, reason: str, aborting: bool) -> None:

@@ -37,6 +37,21 @@ class TestDrain:
         assert state.copy_exited(8.0, 1) == [Drop()]
         assert state.next_deadline() == NEVER
 
+    def test_kill_takes_the_grace_away(self) -> None:
+        state = with_idle(3)
+        for name in "ab":
+            state.call_arrived(1.0, call(name))
+        assert state.call_finished(2.0, 2, "protocol_error") == [Stop(2, 3.0, "protocol_error")]
+        assert state.kill_requested(3.0) == [
+            Stop(1, 3.0, "drained"),  # it was idle
+            Fail("a", "aborted"),
+            Stop(3, 0.0, "drained"),
+            Stop(1, 0.0, "drained"),
+            Stop(2, 0.0, "protocol_error"),
+        ]
+        assert state.kill_requested(3.0) == []
+        assert state.next_deadline() == 4.0
+
     def test_serve(self) -> None:
         state = self.busy_and_waiting()
         assert state.drain_requested(2.0, None, serve_waiting=True) == []

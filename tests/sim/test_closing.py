@@ -337,3 +337,32 @@ class TestTheEndOfAFunction:
                 assert stats.cold == {"first": 2}
 
         simulate(main)
+
+
+def test_a_copy_without_a_call_has_its_grace_to_end_in() -> None:
+    async def main() -> None:
+        driver = FakeDriver(Behaviour(stop=3.0))
+        async with managed(driver) as manager:
+            await manager.call(fake_spec(stop_grace=5.0), b"x")
+            await manager.aclose()
+            assert asyncio.get_running_loop().time() == 3.0
+
+    simulate(main)
+
+
+def test_kill_gives_nobody_any_time_also_while_a_drain_goes_on() -> None:
+    async def main() -> None:
+        driver = FakeDriver(Behaviour(deaf=True, answer=10.0))
+        async with managed(driver) as manager:
+            call = asyncio.create_task(manager.call(fake_spec(stop_grace=60.0), b"x"))
+            await asyncio.sleep(1.0)
+            drain = asyncio.create_task(manager.drain())
+            await asyncio.sleep(1.0)
+            await manager.aclose(kill=True)
+            assert asyncio.get_running_loop().time() == 2.0
+            assert not driver.alive
+            with pytest.raises(CallAborted):
+                await call
+            await drain
+
+    simulate(main)
