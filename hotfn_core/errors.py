@@ -30,7 +30,11 @@ class HotfnError(Exception):
 
 
 class CallError(HotfnError):
-    """A call that got no reply. `call_id` and `function` ("app/name") are filled in by the supervisor."""
+    """A call that got no reply.
+
+    Filled in by the supervisor: `call_id`, `function` ("app/name"), `instance` ("" when no copy had the call), and how
+    it went, as in a Reply: `cold_reason`, `queued`, `started` and `ran`, the spans in seconds.
+    """
 
     code = "call_error"
 
@@ -46,6 +50,9 @@ class CallError(HotfnError):
         super().__init__(message, status=status, retry_after=retry_after)
         self.call_id = call_id
         self.function = function
+        self.instance = ""
+        self.cold_reason = ""
+        self.queued = self.started = self.ran = 0.0
 
 
 class CallRejected(CallError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from .errors import CallError
 from .hookspecs import CallReport
 from .instance import Instance
 from .model import Call, Reply
@@ -26,6 +27,12 @@ class Pending:
         self.started = 0.0
         self.cold = ""
         self.instance: Instance | None = None
+
+    def explain(self, error: CallError, now: float) -> None:
+        """Write down in the error how the call went until now."""
+        report = self.report("", now, 0, "")
+        error.call_id, error.instance, error.cold_reason = report.call_id, report.instance, report.cold_reason
+        error.queued, error.started, error.ran = report.queued, report.started, report.ran
 
     def report(self, function: str, now: float, status: int, error: str) -> CallReport:
         """Return how it ended, now, for those who listen."""

@@ -280,13 +280,15 @@ class Supervisor:
 
     def _end(self, pending: Pending, error: CallError) -> None:
         """Give a call its error."""
+        now = self._clock()
         self._blamed(error, pending.call)
+        pending.explain(error, now)
         self._calls[error.code] += 1
         if pending.instance is not None:
             pending.instance.end_call()
         if not pending.future.done():
             pending.future.set_exception(error)
-        self._report(pending, error.status, error.code)
+        self._report(pending, error.status, error.code, now)
 
     def _blamed(self, error: CallError, call: Call) -> CallError:
         error.call_id, error.function = call.id, self.spec.full_name

@@ -72,11 +72,11 @@ def _error_fields(index: int, error: CallError) -> dict[str, object]:
         "status": error.status,
         "body": "",
         "headers": {},
-        "cold": False,
-        "instance": "",
-        "queued": 0.0,
-        "started": 0.0,
-        "ran": 0.0,
+        "cold": error.cold_reason != "",
+        "instance": error.instance,
+        "queued": round(error.queued, 6),
+        "started": round(error.started, 6),
+        "ran": round(error.ran, 6),
         "error": {"code": error.code, "message": error.message},
     }
 

@@ -282,3 +282,15 @@ def test_driver_errors_are_not_call_errors() -> None:
             assert isinstance(caught.value.__cause__, DriverError)
 
     simulate(main)
+
+
+def test_an_error_says_which_copy_had_the_call_and_for_how_long() -> None:
+    async def main() -> None:
+        async with managed(FakeDriver(Behaviour(start=0.5), Behaviour(answer=0.25, exit=3))) as manager:
+            with pytest.raises(InstanceExited) as caught:
+                await manager.call(fake_spec(), b"x")
+        error = caught.value
+        assert error.instance
+        assert (error.cold_reason, error.queued, error.started, error.ran) == ("first", 0.0, 0.5, 0.25)
+
+    simulate(main)
