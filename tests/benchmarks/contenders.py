@@ -236,6 +236,31 @@ class Pool:
         self._pool.shutdown()
 
 
+class PoolCallers:
+    """`ProcessPoolExecutor` under an event loop, with as many callers as hotfn has: each waits for its reply."""
+
+    def __init__(self, workers: int, new_loop: Callable[[], asyncio.AbstractEventLoop], *, callers: int) -> None:
+        self._pool = ProcessPoolExecutor(workers)
+        self._loop = new_loop()
+        self._callers = callers
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        self._loop.run_until_complete(self._call(count // self._callers))
+        return (time.perf_counter() - begin) / count
+
+    async def _call(self, count: int) -> None:
+        await asyncio.gather(*(self._caller(count) for _ in range(self._callers)))
+
+    async def _caller(self, count: int) -> None:
+        for _ in range(count):
+            assert await self._loop.run_in_executor(self._pool, echo, BODY) == BODY
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._loop.close()
+
+
 class Command:
     """A program from its start to its end."""
 

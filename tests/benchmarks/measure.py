@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from contenders import BareLoop, Cold, Command, Contender, Hot, PingPong, Pool, PopenDefault, PopenHttp
+from contenders import BareLoop, Cold, Command, Contender, Hot, PingPong, Pool, PoolCallers, PopenDefault, PopenHttp
 
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
 
@@ -46,7 +46,8 @@ CASES: dict[str, dict[str, Entry]] = {
         "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop), 200),
     },
     "parallel": {
-        "Pool": Entry(lambda _: Pool(2, at_once=True), 160),
+        "Pool, all at once": Entry(lambda _: Pool(2, at_once=True), 160),
+        "Pool, 8 callers": Entry(lambda _: PoolCallers(2, uvloop.new_event_loop, callers=8), 160),
         "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop, callers=8, copies=2), 480),
         "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop, callers=8, copies=2), 320),
     },

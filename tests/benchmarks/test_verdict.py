@@ -48,6 +48,14 @@ def test_between_the_two_it_is_near() -> None:
     assert judge(AT_MOST, [3.5] * 20) == "ok"
 
 
+def test_a_goal_that_is_not_reached_falls_short_until_what_was_reached_is_lost() -> None:
+    goal = AT_LEAST._replace(held=4.5)
+    assert judge(goal, [8.1] * 20) == "ok"
+    assert judge(goal, [5.0] * 20) == "short"
+    assert judge(goal, [4.0] * 20) == "MISS"
+    assert judge(goal, [4.6] * 9 + [4.4] * 11) == "short"
+
+
 def test_the_tables_read_well() -> None:
     times = {"hotfn": [20e-6, 22e-6, 21e-6], "Popen": [2e-3, 2e-3, 2e-3]}
     assert times_table({("hot", "one cpu"): times}).splitlines()[2:] == [

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 Times = Mapping[str, Sequence[float]]
-Verdict = Literal["ok", "near", "MISS"]
+Verdict = Literal["ok", "near", "short", "MISS"]
 
 
 class Bound(NamedTuple):
-    """`slower` takes at most, or at least, `limit` times as long as `faster`, in one case on `cpus`."""
+    """`slower` takes at most, or at least, `limit` times as long as `faster`, in one case on `cpus`.
+
+    `held` is for a goal that is not reached: what is reached all the same, and must not be lost.
+    """
 
     case: str
     cpus: str
@@ -19,6 +22,7 @@ class Bound(NamedTuple):
     faster: str
     sign: Literal["<=", ">="]
     limit: float
+    held: float | None = None
 
     def __str__(self) -> str:
         return f"{self.case}, {self.cpus}: {self.slower} / {self.faster}"
@@ -35,12 +39,16 @@ def judge(bound: Bound, ratios: Sequence[float]) -> Verdict:
     """Say whether a bound holds.
 
     `ok`: the median ratio holds. `MISS`: it does not, nor does the ratio in three rounds of four, which noise that
-    comes and goes does not bring about. `near`: anything between, which more rounds may decide.
+    comes and goes does not bring about. `near`: anything between, which more rounds may decide. `short`: the goal is
+    missed, and what was reached before is not.
     """
     if bound.holds(statistics.median(ratios)):
         return "ok"
-    held = sum(map(bound.holds, ratios))
-    return "MISS" if held * 4 <= len(ratios) else "near"
+    if sum(map(bound.holds, ratios)) * 4 > len(ratios):
+        return "near"
+    if bound.held is None:
+        return "MISS"
+    return "MISS" if judge(bound._replace(limit=bound.held, held=None), ratios) == "MISS" else "short"
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
