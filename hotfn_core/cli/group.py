@@ -104,7 +104,7 @@ def _warn(info: PluginInfo, text: str) -> None:
 @click.version_option(__version__, "-V", "--version", prog_name="hotfn")
 @logging_options
 def cli() -> None:
-    r"""Keep functions hot: start on the first call, reuse for the next, stop when idle.
+    """Keep functions hot: start on the first call, reuse for the next, stop when idle.
 
     A function is any program or container image that reads a call on stdin and writes the reply on stdout.
 
@@ -114,4 +114,4 @@ def cli() -> None:
       hotfn run -c functions.toml lines --each-line --stats < words.txt
       hotfn plugins                             what is installed, and is it well?
       hotfn check -c functions.toml             is the configuration right?
-    """
+    """  # noqa: D301  # click needs the backspace itself

@@ -114,7 +114,7 @@ def _complete_function(ctx: click.Context, _param: click.Parameter, incomplete: 
 @logging_options
 @click.pass_context
 def run(ctx: click.Context, /, **options: Any) -> None:
-    r"""Call a function: FUNCTION of a configuration, or a COMMAND.
+    """Call a function: FUNCTION of a configuration, or a COMMAND.
 
     The input is one body, or one call for each line. Replies go to stdout in the order of the input, whatever the
     order they come in. Options win over the configuration.
@@ -134,7 +134,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
       2  the command line, the configuration or the input is wrong
       3  the driver is unavailable, or the function cannot be started
     Ctrl-C or SIGTERM lets calls in flight finish (130, 143); a second one ends them at once.
-    """
+    """  # noqa: D301  # click needs the backspace itself
     from .session import execute
 
     ctx.exit(execute(_plan(ctx, options)))
