@@ -82,7 +82,8 @@ def header_pairs(headers: HeadersLike) -> tuple[tuple[str, str], ...]:
     source = headers.items() if isinstance(headers, Mapping) else headers
     try:
         for name, value in source:
-            pairs.extend((name, one) for one in ((value,) if isinstance(value, str) else value))
+            several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray))
+            pairs.extend((name, one) for one in (value if several else (value,)))
     except (TypeError, ValueError):
         # What they hold may be secrets, so only types are named, and the names of headers.
         raise TypeError(f"headers are a mapping or pairs of strings, not {type(headers).__name__}") from None
@@ -90,6 +91,8 @@ def header_pairs(headers: HeadersLike) -> tuple[tuple[str, str], ...]:
 
 
 def _checked(name: object, value: object) -> tuple[str, str]:
-    if not isinstance(name, str) or not isinstance(value, str):
+    if not isinstance(name, str):
+        raise TypeError(f"headers are pairs of strings; the name {name!r} is {type(name).__name__}")
+    if not isinstance(value, str):
         raise TypeError(f"headers are pairs of strings; the value of {name!r} is {type(value).__name__}")
     return name, value
