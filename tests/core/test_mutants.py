@@ -107,7 +107,7 @@ def load(mutant: Mutant | None) -> type[SupervisorState]:
             fresh[name] = types.ModuleType(real.__name__)
             fresh[name].__package__ = "hotfn_core"
             sys.modules[real.__name__] = fresh[name]
-            code = compile(source, f"{name}.py with {mutant and mutant.bug!r}", "exec")
+            code = compile(source, f"<{name}.py with {mutant and mutant.bug!r}>", "exec")
             exec(code, fresh[name].__dict__)  # noqa: S102 - our own source, and nothing else makes a mutant
     rules: type[SupervisorState] = fresh["state"].SupervisorState
     return rules
