@@ -37,6 +37,8 @@ class Tally:
         self.calls += 1
         self._ended = time.monotonic()
         if not isinstance(outcome, Reply):
+            if outcome.cold_reason:
+                self.cold += 1
             self._failure(index, outcome.code, outcome.message)
             return
         self._spans.add(outcome.queued + outcome.started + outcome.ran)
@@ -66,7 +68,8 @@ class Tally:
         """
         seconds = max(self._ended - self._began, 1e-9)
         failed = self.failed.total()
-        yield f"calls      {self.calls:,} in {_span(seconds)}, {self.calls / seconds:,.0f} calls/s"
+        rate = f" in {_span(seconds)}, {self.calls / seconds:,.0f} calls/s" if self.calls else ""
+        yield f"calls      {self.calls:,}{rate}"
         yield f"ok         {self.calls - failed:,}"
         yield f"failed     {failed:,}{_listed(self.failed)}"
         if self._statuses:
