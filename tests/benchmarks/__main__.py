@@ -28,7 +28,7 @@ BOUNDS = [
     Bound("hot", ONE, UVLOOP, PING, "<=", 3.5),
     Bound("hot", ONE, POOL, UVLOOP, ">=", 8, held=4.5),
     Bound("hot", ONE, ASYNCIO, PING, "<=", 10),
-    Bound("parallel", ALL, "Pool, 8 callers", UVLOOP, ">=", 6),
+    Bound("parallel", ALL, "Pool, 8 callers", UVLOOP, ">=", 6, held=3),
     Bound("parallel", ALL, "Pool, all at once", UVLOOP, ">=", 6, held=2.5),
     Bound("cold http", ONE, UVLOOP, "Popen", "<=", 1.3, held=2.2),
     Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3, held=1.9),
