@@ -67,11 +67,14 @@ class TestTop:
         assert program is not None
         assert subprocess.check_output([program, "--version"], text=True).endswith(f"{__version__}\n")
 
-    @pytest.mark.parametrize("args", [["--help"], ["-h"], ["run", "--help"], ["plugins", "-h"], ["check", "-h"]])
+    @pytest.mark.parametrize(
+        "args", [["--help"], ["-h"], ["run", "--help"], ["plugins", "-h"], ["check", "-h"], ["completion", "-h"]]
+    )
     def test_help(self, args: list[str]) -> None:
         result = CliRunner().invoke(cli, args, prog_name="hotfn")
         assert (result.exit_code, result.output.startswith("Usage: hotfn ")) == (0, True)
         assert max(map(len, result.output.splitlines())) <= 100
+        assert "\\b" not in result.output  # click's mark of lines that stay as they are, misspelt
 
     def test_every_option_has_a_help_text(self) -> None:
         context = click.Context(cli)

@@ -72,3 +72,19 @@ def test_the_command_line(
     said = capsys.readouterr().out.splitlines()
     assert said[0].split()[:2] == ["exit_codes", "FAILED" if code else "passed"]
     assert said[-1] == f"1 checks, {code} failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["locla"], 'did you mean "local"?'), (["local", "stop_kill"], 'did you mean "stop_kills"?')],
+    ids=["driver", "check"],
+)
+def test_the_command_refuses_unknown_names_before_anything_runs(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["check_driver", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    output = capsys.readouterr()
+    assert said in output.err
+    assert not output.out

@@ -7,6 +7,7 @@ import asyncio
 import shlex
 import sys
 
+from hotfn_core.errors import ConfigError, did_you_mean
 from hotfn_core.registry import Registry
 
 from . import CHECKS, Guest, run_checks, table
@@ -24,6 +25,13 @@ def main() -> int:
     command = tuple(shlex.split(args.command)) if args.command else Guest.command
     guest = Guest(image=args.image, command=command)
     registry = Registry()
+    for name in args.checks:
+        if name not in CHECKS:
+            parser.error(f'there is no check "{name}"{did_you_mean(name, CHECKS)}')
+    try:
+        registry.driver(args.driver)
+    except ConfigError as error:
+        parser.error(error.message)
     outcomes = asyncio.run(
         run_checks(
             lambda: registry.driver(args.driver),
