@@ -7,11 +7,11 @@ import contextlib
 import os
 import pwd
 import signal
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
@@ -259,7 +259,6 @@ def test_five_hundred_launches_leave_nothing(local: Local) -> None:
             await asyncio.gather(*(one() for _ in range(10)))
         assert sorted(os.listdir("/proc/self/fd")) == before
         assert not kit.driver._alive  # type: ignore[attr-defined]
-        children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "comm="], capture_output=True, text=True)
-        assert children.stdout.split().count("cat") == 0
+        assert [child.name() for child in psutil.Process().children() if child.name() == "cat"] == []
 
     local(body)
