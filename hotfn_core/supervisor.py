@@ -274,9 +274,15 @@ class Supervisor:
             return
         error = call_error(action, self.spec, self._copies.launch_error)
         if action.code == "call_timeout" and pending.instance is not None:
-            error.args = (error.message + pending.instance.last_words(),)
-            error.message = error.args[0]
+            error.message += self._why_mute(pending.instance) + pending.instance.last_words()
+            error.args = (error.message,)
         self._end(pending, error)
+
+    def _why_mute(self, instance: Instance) -> str:
+        """Say what is usually wrong with a function that never answers."""
+        if instance.served > 1 or not self.state.hot:
+            return ""
+        return "; that copy has never answered: does the function flush each reply, and not wait for its stdin to end?"
 
     def _end(self, pending: Pending, error: CallError) -> None:
         """Give a call its error."""

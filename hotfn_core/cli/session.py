@@ -26,7 +26,8 @@ from .source import InputError, Lines, Repeated, Source, read_body
 from .tally import Tally
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_DRAIN_LIMIT = 30.0
+_DRAIN_LIMIT = 30.0  # seconds from the first signal until what it waits for is ended
+_WRITE_LIMIT = 1.0  # seconds from the second signal until replies that nobody takes are given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ class _Session:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._pipeline: Pipeline | None = None
+        self._manager: Manager | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._signals: list[signal.Signals] = []
         self._launched = 0
         self._longer = 0
@@ -116,6 +119,7 @@ class _Session:
     async def _run(self) -> None:
         spec = self._plan.spec
         async with Manager(plugins=self._plugins()) as manager:
+            self._manager = manager
             try:
                 manager.register(spec)
                 await manager.open(spec)
@@ -198,6 +202,16 @@ class _Session:
         asyncio.get_running_loop().call_later(_DRAIN_LIMIT, self._kill)
 
     def _kill(self) -> None:
+        """End the calls in flight: each is reported as aborted, and the replies that wait behind it are written, if
+        anybody reads them."""
+        if self._pipeline is None or self._manager is None or self._ending is not None:
+            self._give_up()
+            return
+        self._pipeline.stop()
+        self._ending = asyncio.create_task(self._manager.aclose(kill=True))
+        asyncio.get_running_loop().call_later(_WRITE_LIMIT, self._give_up)
+
+    def _give_up(self) -> None:
         if self._task is not None:
             self._task.cancel()
 

@@ -71,8 +71,29 @@ def test_the_second_signal_kills(working: Working) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT_SECONDS) == 130
     assert time.monotonic() - began < 4  # less than stop_grace: a copy that is deaf to SIGTERM is not waited for
-    assert pipe(process.stdout).read() == b""
+    assert pipe(process.stdout).read() == b"\n"  # of the call that was ended
+    assert b"call 0 (line 1): aborted: " in pipe(process.stderr).read()
     assert psutil.wait_procs(children, timeout=LIMIT_SECONDS)[1] == []
+
+
+def test_the_second_signal_loses_no_reply_that_is_there(start: Start) -> None:
+    """Replies wait for the one of a line before them. When that one is killed they are written."""
+    argv = ("--max-concurrency", "2", "--", sys.executable, "-c", STUBBORN)
+    process = start("run", "--each-line", *argv)
+    pipe(process.stdin).write(b"60\n0\n0\n")
+    pipe(process.stdin).close()
+    for _ in range(3):
+        assert pipe(process.stderr).readline().endswith(b"at work\n")
+    until(lambda: len(copies_of(process)) == 1)
+    process.send_signal(signal.SIGINT)
+    assert b"finishing 1 calls" in pipe(process.stderr).readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT_SECONDS) == 130
+    assert pipe(process.stdout).read() == b"\ndone\ndone\n"
+
+
+def copies_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if STUBBORN in child.cmdline()]
 
 
 def test_while_it_waits_for_input_one_is_enough(start: Start) -> None:
