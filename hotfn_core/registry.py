@@ -181,6 +181,7 @@ class Registry:
         known = sorted(claims.by_name)
         text = f'there is no {claims.kind} "{name}"{did_you_mean(name, known)}'
         text += f"; installed: {', '.join(known)}" if known else f"; no {claims.kind} is installed"
+        text += " (others come in plugins, see `hotfn plugins`)"
         if self.problems:
             text += "; broken: " + "; ".join(problem.message for problem in self.problems)
         return text
