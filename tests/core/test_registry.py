@@ -239,7 +239,7 @@ class TestAskingByName:
         assert e.value.field == "driver"
 
     def test_nothing_is_installed(self) -> None:
-        with pytest.raises(ConfigError, match='there is no protocol "http"; no protocol is installed \\(others come in plugins') as caught:
+        with pytest.raises(ConfigError, match=r'no protocol "http"; no protocol is installed \(others come') as caught:
             loaded().protocol("http")
         assert caught.value.field == "protocol"
 
