@@ -243,7 +243,8 @@ class SupervisorState(Ledger):
     def _launch_for_call(self, now: float) -> None:
         if self._owed:
             self._owed.pop()  # this copy replaces the recycled one as well
-        waiter = None if self.hot else next(one for one in self._waiting.values() if one.copy is None)
+        waiter = None if self.hot else next((one for one in self._waiting.values() if one.copy is None), None)
+        assert self.hot or waiter is not None  # more calls wait than copies start, so one has none yet
         self._launch_one(now, self._cold_reason(), waiter=waiter)
 
     # ---- copies that end

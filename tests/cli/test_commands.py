@@ -317,7 +317,6 @@ class TestCompletion:
         (tmp_path / "functions.toml").write_text("wrong")
         assert completion.get_completions(["run"], "l") == []
 
-    @pytest.mark.skipif(shutil.which("bash") is None, reason="completes in a real bash")
     def test_in_bash(self, tmp_path: Path) -> None:
         program = str(Path(sys.executable).parent)
         script = (
