@@ -43,6 +43,7 @@ DIRECTION: dict[str, set[str]] = {
     "hookspecs": CONTRACTS,
     "registry": CONTRACTS | {"hookspecs"},
     # the runtime
+    "runtime": set(),
     "environment": CONTRACTS,
     "stderr": VALUES,
     "stats": VALUES | {"actions"},
@@ -78,9 +79,9 @@ STRANGERS: dict[str, set[str]] = {
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
 PURE = {"state", "ledger", "records", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
-# The modules of the core that a plugin builds on: the contracts, and what is shipped for its tests.
+# The modules of the core that a plugin builds on: the contracts, marks, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
-PUBLIC |= {"hotfn_core.protocol", "hotfn_core.testing"}
+PUBLIC |= {"hotfn_core.protocol", "hotfn_core.runtime", "hotfn_core.testing"}
 
 FILE_LINES = 350
 FUNCTION_MEDIAN, FUNCTION_90TH, FUNCTION_LONGEST = 8, 25, 60

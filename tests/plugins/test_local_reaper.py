@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hotfn_core.runtime import Runtime
 from hotfn_core.testing.check_driver import Kit
 from hotfn_local import guardian, reaper
 from hotfn_local.driver import LocalDriver
@@ -76,6 +77,13 @@ def test_w46_sweep_removes_what_a_dead_runtime_left_and_nothing_else(local_once:
     finally:
         spared[-1].kill()
         spared[-1].wait()
+
+
+def test_its_names_of_a_runtime_are_made_of_what_the_core_knows_of_it() -> None:
+    # The guardian can import nothing of ours, so both look for themselves.
+    me = Runtime.current()
+    namespace, pid, started, _ = guardian.new_runtime().split(":")
+    assert (namespace, pid, started) == (me.pidns, str(me.pid), str(me.started))
 
 
 def test_a_zombie_runtime_is_dead() -> None:
