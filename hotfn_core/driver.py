@@ -7,7 +7,7 @@ it. Everything runs on the manager's event loop; what blocks goes to threads ins
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -126,8 +126,24 @@ class Driver(ABC):
         left behind. Several launches may run at once.
         """
 
+    def describe(self) -> str:
+        """Say in one short line what an open driver works with, for people: engine, version, address. "" when there is
+        nothing to say. Called between open and aclose; does no IO, so `open` remembers what it learned."""
+        return ""
+
+    def confinement(self, spec: FunctionSpec) -> Sequence[str]:
+        """Say what a copy of that function is confined to beyond `memory` and `cpus`, a few words for each point, for
+        people: "network none", "root read-only". Called for a function that `validate` took, also when the engine is
+        away; does no IO."""
+        return ()
+
     async def sweep(self) -> int:
-        """Remove what dead runtimes of ours left behind, and nothing else. Returns how many things were removed."""
+        """Remove what dead runtimes of ours left behind, and nothing else. Returns how many things were removed.
+
+        Called once in the background after a manager has opened the driver, while launches go on, and by `hotfn gc`.
+        `hotfn_core.runtime` tells whose runtime is dead. Raises DriverError when something could not be removed, after
+        trying the rest. It is cancelled when the manager closes; the next sweep does what is left.
+        """
         return 0
 
     async def aclose(self) -> None:
