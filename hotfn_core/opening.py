@@ -1,4 +1,4 @@
-"""The drivers of one manager: made by name, opened once, closed together."""
+"""The drivers of one manager: made by name, opened once, swept behind that, closed together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from .driver import Driver
+from .failures import said
 from .registry import Registry
 
 log = logging.getLogger("hotfn")
@@ -18,6 +19,8 @@ class OpenDrivers:
         self._registry = registry
         self._made: dict[str, Driver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
+        self._sweeps: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
 
     def get(self, name: str) -> Driver:
         """Return the driver, the same one every time. Raises as `Registry.driver` does."""
@@ -29,13 +32,14 @@ class OpenDrivers:
     async def open(self, name: str) -> bool:
         """Open a driver once, whoever asks first; one that could not be opened is tried again by the next who asks.
 
-        Returns whether it is open: False when it was closed meanwhile. Raises what the driver raises.
+        What a dead hotfn has left behind is removed as soon as it is open; nobody waits for that. Returns whether it is
+        open: False when it was closed meanwhile. Raises what the driver raises.
         """
         task = self._opening.get(name)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(self.get(name).open(), name=f"hotfn open {name}")
             self._opening[name] = task
-            task.add_done_callback(_seen)
+            task.add_done_callback(lambda task: self._opened(name, task))
         if not task.done():
             await asyncio.wait([task])  # whose cancellation leaves the task alone: another caller may wait for it
         if task.cancelled():
@@ -44,23 +48,43 @@ class OpenDrivers:
         return True
 
     def give_up(self) -> None:
-        """Stop opening: who waits for it is told that the driver is not open."""
-        for task in self._opening.values():
+        """Stop opening and sweeping: who waits for a driver is told that it is not open."""
+        self._closing = True
+        for task in (*self._opening.values(), *self._sweeps.values()):
             task.cancel()
 
     async def aclose(self, patience: float) -> None:
         """Close every driver that was to be opened, giving up on one that takes longer than `patience` seconds."""
+        self._closing = True
         opening, self._opening = self._opening, {}
         for name, task in opening.items():
-            await asyncio.wait([task], timeout=patience)
+            await asyncio.wait([task, *self._sweeping(name)], timeout=patience)
             try:
                 async with asyncio.timeout(patience):
                     await self._made[name].aclose()
             except Exception:  # one engine's trouble must not keep the others open
                 log.exception('the driver "%s" could not be closed', name)
 
+    def _opened(self, name: str, task: asyncio.Task[None]) -> None:
+        """Sweep a driver that is open now. When it is not, nobody may be waiting any more; who comes next is told."""
+        if not task.cancelled() and task.exception() is None and not self._closing:
+            self._sweeps[name] = asyncio.create_task(self._sweep(name), name=f"hotfn sweep {name}")
 
-def _seen(task: asyncio.Task[None]) -> None:
-    """Nobody may be waiting any more when opening fails; whoever comes next is told."""
-    if not task.cancelled():
-        task.exception()
+    def _sweeping(self, name: str) -> list[asyncio.Task[None]]:
+        sweep = self._sweeps.pop(name, None)
+        return [sweep] if sweep else []
+
+    async def _sweep(self, name: str) -> None:
+        try:
+            removed = await self._made[name].sweep()
+        except Exception as error:  # a stranger's driver may raise anything, and calls go on without it
+            log.warning(
+                'the driver "%s" could not remove what a hotfn that is dead has left behind: %s; `hotfn gc --driver %s`'
+                " tries it again",
+                name,
+                said(error),
+                name,
+            )
+            return
+        if removed:
+            log.info('the driver "%s" removed what a hotfn that is dead had left behind: %s', name, removed)

@@ -51,7 +51,7 @@ DIRECTION: dict[str, set[str]] = {
     "instance": CONTRACTS | {"actions", "stderr", "failures"},
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
-    "opening": CONTRACTS | {"registry"},
+    "opening": CONTRACTS | {"failures", "registry"},
     "arguments": VALUES,
     "admission": CONTRACTS | {"failures"},
     "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},
