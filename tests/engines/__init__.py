@@ -1,0 +1,1 @@
+"""The tests that need real engines, and the set-up that gives them a docker and a podman of their own."""
