@@ -81,6 +81,7 @@ def test_a_driver_enforces_no_limit_and_needs_no_engine() -> None:
         assert driver.enforces == frozenset()
         await driver.open()
         driver.validate(SPEC)
+        assert (driver.describe(), driver.confinement(SPEC)) == ("", ())
         swept = await driver.sweep()
         await driver.aclose()
         return swept

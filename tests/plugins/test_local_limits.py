@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from hotfn_core.errors import DriverError
+from hotfn_core.model import FunctionSpec
 from hotfn_core.testing import guests
 from hotfn_core.testing.check_driver import Kit
 from hotfn_local import limits
+from hotfn_local.driver import LocalDriver
 
 from .conftest import Local
 
@@ -50,6 +52,21 @@ def test_every_limit_arrives(local_once: Local) -> None:
 
     found = local_once(body)
     assert {name: found[name] for name in AS_NUMBERS} == AS_NUMBERS
+
+
+def test_what_confines_a_copy_is_told() -> None:
+    def told(**options: Any) -> list[str]:
+        return list(LocalDriver().confinement(FunctionSpec(name="f", command=("x",), driver_options=options)))
+
+    assert told() == []
+    assert told(cwd="/", max_files=8, user=0, max_core_size=0) == ["user 0", "max_files 8", "max_core_size 0"]
+    assert {one.split()[0] for one in told(**ALL)} == set(ALL)
+
+
+def test_what_sets_the_limits_is_told(means: str) -> None:
+    kernel, _, how = LocalDriver().describe().partition(", limits set by ")
+    assert kernel == f"Linux {os.uname().release}"
+    assert how.endswith("/prlimit" if means == "prlimit" else "there is no prlimit")
 
 
 @pytest.mark.usefixtures("means")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hotfn_core import FunctionSpec, Manager
 from hotfn_core.runtime import Runtime
 from hotfn_core.testing.check_driver import Kit
 from hotfn_local import guardian, reaper
@@ -67,7 +69,7 @@ def test_w46_sweep_removes_what_a_dead_runtime_left_and_nothing_else(local_once:
 
     async def body(kit: Kit) -> None:
         copy = await kit.ready()
-        assert await kit.driver.sweep() >= 2
+        await kit.driver.sweep()  # or that of another hotfn on this machine, if it comes first
         assert await copy.call("alive?") == "alive?"
 
     try:
@@ -77,6 +79,56 @@ def test_w46_sweep_removes_what_a_dead_runtime_left_and_nothing_else(local_once:
     finally:
         spared[-1].kill()
         spared[-1].wait()
+
+
+def test_w46_a_manager_that_uses_the_driver_has_it_swept(marked: Start) -> None:
+    orphan = marked(f"{dead_runtime()}:1")
+
+    async def main() -> None:
+        async with Manager() as manager:
+            await manager.open(FunctionSpec(name="f", command=("cat",)))
+            assert await asyncio.to_thread(orphan.wait, 15) == -signal.SIGKILL
+
+    asyncio.run(main())
+
+
+def test_a_sweep_does_not_keep_the_event_loop(local_once: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, go_on = threading.Event(), threading.Event()
+
+    def look(choose: object) -> int:
+        looked.set()
+        assert go_on.wait(15)
+        return 7
+
+    async def body(kit: Kit) -> None:
+        copy = await kit.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr(reaper, "kill_marked", look)
+            sweep = asyncio.create_task(kit.driver.sweep())
+            assert await asyncio.to_thread(looked.wait, 15)
+            assert await copy.call("alive?") == "alive?"
+            assert not sweep.done()
+            go_on.set()
+            assert await sweep == 7
+
+    local_once(body)
+
+
+def test_a_sweep_says_how_many_processes_it_killed(
+    local_once: Local, marked: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = guardian.new_runtime()  # alive, so that no other hotfn on this machine takes them first
+    processes = [marked(f"{runtime}:{number}") for number in (1, 2)]
+    for process in processes:
+        eventually(lambda pid=process.pid: reaper.read_marker(pid), "no marker")  # type: ignore[misc]
+    monkeypatch.setattr(reaper, "is_dead", lambda found: found == runtime)
+
+    async def body(kit: Kit) -> None:
+        assert await kit.driver.sweep() == 2
+        assert [process.wait(5) for process in processes] == [-signal.SIGKILL] * 2
+        assert await kit.driver.sweep() == 0
+
+    local_once(body)
 
 
 def test_its_names_of_a_runtime_are_made_of_what_the_core_knows_of_it() -> None:
@@ -99,7 +151,7 @@ def test_a_zombie_runtime_is_dead() -> None:
 
 
 def test_a_pid_that_was_reused_is_not_killed(marked: Start) -> None:
-    process = marked(f"{dead_runtime()}:1")
+    process = marked(f"{guardian.new_runtime()}:1")
     eventually(lambda: reaper.read_marker(process.pid), "no marker")
     found = reaper.read_marker(process.pid)
     assert found
@@ -226,7 +278,7 @@ def test_strays_are_those_whose_copy_is_not_in_the_table(monkeypatch: pytest.Mon
 
 
 def test_a_process_that_may_not_be_killed_is_left(monkeypatch: pytest.MonkeyPatch, marked: Start) -> None:
-    process = marked(f"{dead_runtime()}:1")
+    process = marked(f"{guardian.new_runtime()}:1")
     eventually(lambda: reaper.read_marker(process.pid), "no marker")
     found = reaper.read_marker(process.pid)
     assert found

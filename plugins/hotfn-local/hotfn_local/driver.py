@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
 from hotfn_core.model import FunctionSpec
 
-from . import environment, options, program, reaper
+from . import environment, limits, options, program, reaper
 from .guardian import Guardian, new_runtime
 from .order import make_order
 from .process import LocalContainer
@@ -27,6 +27,7 @@ class LocalDriver(Driver):
 
     name: ClassVar[str] = "local"
     enforces: ClassVar[frozenset[str]] = frozenset({"memory"})
+    freezes: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -54,6 +55,15 @@ class LocalDriver(Driver):
             raise ConfigError(f'the driver "local" needs `command`, a program and its arguments{hint}', field="command")
         if reaper.MARKER in spec.env:
             raise ConfigError(f'env: {reaper.MARKER} is reserved by the driver "local"', field="env")
+
+    def describe(self) -> str:
+        prlimit = limits.find_prlimit() or "Python, as there is no prlimit"
+        return f"Linux {os.uname().release}, limits set by {prlimit}"
+
+    def confinement(self, spec: FunctionSpec) -> Sequence[str]:
+        """Name the options that hold a copy back: limits other than `memory`, and the account it runs as."""
+        asked = {name: spec.driver_options.get(name) for name in options.CONFINING}
+        return [f"{name} {value}" for name, value in asked.items() if value is not None]
 
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         """Start one copy. Does not await, so it cannot be cancelled half-way."""

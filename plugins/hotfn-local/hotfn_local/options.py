@@ -27,7 +27,8 @@ LIMITS: Mapping[str, Limit] = {
     "cpu_time": Limit("cpu", 1, "seconds", soft_gap=1),
 }
 MEMORY = Limit("as", 1, "bytes")
-NAMES = ("cwd", "user", "group", *LIMITS)
+CONFINING = ("user", "group", *LIMITS)
+NAMES = ("cwd", *CONFINING)
 _MOST = 1 << 53
 
 
