@@ -1,0 +1,210 @@
+"""Docker, through the package `docker`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from hotfn_core.errors import DriverUnavailable
+
+from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .plan import MB, Plan
+from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
+
+OLDEST_API = (1, 40)
+"""Docker 19.03. Older ones lack limits that are promised."""
+
+NEWEST_API = (1, 45)
+"""What the package was written for; a newer engine speaks it as well."""
+
+
+class DockerEngine(Engine):
+    """A Docker engine, or what speaks its API."""
+
+    name: ClassVar[str] = "docker"
+
+    def _make_client(self) -> Any:
+        return docker.APIClient(base_url=self.endpoint.url, version=self.about.api or "1.40", timeout=REQUEST_SECONDS)
+
+    def connect(self) -> About:
+        self.endpoint.probe()
+        with self._told():
+            facts = self.client.version(api_version=False)
+        about = About(str(facts.get("Version", "")), str(facts.get("ApiVersion", "")))
+        if _version(about.api) < OLDEST_API:
+            raise DriverUnavailable(
+                f"docker at {self.endpoint.url} is version {about.version or 'unknown'} with API {about.api or 'unknown'}: "
+                f"hotfn needs API {'.'.join(map(str, OLDEST_API))} (Docker 19.03) or newer"
+            )
+        api = min(_version(about.api), NEWEST_API)
+        self.about = About(about.version, ".".join(map(str, api)), tuple(self._detail()))
+        self.close()  # the next clients speak the version that was agreed on
+        return self.about
+
+    def _detail(self) -> Iterator[str]:
+        with self._told():
+            info = self.client.info()
+        yield f"cgroup v{info.get('CgroupVersion', '1')}"
+        yield str(info.get("Driver", ""))
+        if not info.get("SwapLimit", True):
+            yield "no limit of swap: its kernel has none, so memory does not bound swap"
+
+    def image(self, name: str) -> Image:
+        with self._told(image=name):
+            facts = self.client.inspect_image(name)
+        config = facts.get("Config") or {}
+        return Image(
+            id=facts["Id"],
+            env=dict(one.split("=", 1) for one in config.get("Env") or () if "=" in one),
+            cwd=config.get("WorkingDir") or "/",
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            volumes=tuple(config.get("Volumes") or ()),
+            user=config.get("User") or "",
+        )
+
+    def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
+        options = plan.options
+        with self._told(image=plan.image):
+            made = self.client.create_container(
+                plan.image,
+                list(plan.command) or None,
+                name=name,
+                entrypoint=None if options.entrypoint is None else list(options.entrypoint),
+                environment=dict(plan.env),
+                labels=dict(labels),
+                working_dir=options.cwd or None,
+                user=options.user,
+                stdin_open=True,
+                healthcheck={"Test": ["NONE"]},
+                host_config=host_config(plan),
+            )
+        return str(made["Id"])
+
+    def init(self, container: str) -> None:
+        return None
+
+    def start(self, container: str) -> None:
+        with self._told(container=container):
+            self.client.start(container)
+
+    def kill(self, container: str, signal: str) -> None:
+        try:
+            with self._told(container=container):
+                self.client.kill(container, signal)
+        except Refused as error:
+            if not _not_running(error):
+                raise
+
+    def pause(self, container: str) -> None:
+        with self._told(container=container):
+            self.client.pause(container)
+
+    def unpause(self, container: str) -> None:
+        with self._told(container=container):
+            self.client.unpause(container)
+
+    def state(self, container: str) -> State:
+        with self._told(container=container):
+            state = self.client.inspect_container(container)["State"]
+        return State(
+            running=bool(state["Running"]),
+            code=state.get("ExitCode"),
+            oom=bool(state.get("OOMKilled")),
+            error=state.get("Error") or "",
+        )
+
+    def remove(self, container: str) -> None:
+        try:
+            with self._told(container=container):
+                self.client.remove_container(container, v=True, force=True)
+        except NoSuchContainer:
+            return
+        except Refused as error:
+            if "already in progress" not in error.message:
+                raise
+
+    def mode(self, container: str, path: str) -> int | None:
+        url = f"{self.client.base_url}/v{self.client.api_version}/containers/{container}/archive"
+        with self._told(container=container):
+            answer = self.client.head(url, params={"path": path}, timeout=REQUEST_SECONDS)
+        stat = answer.headers.get("X-Docker-Container-Path-Stat")
+        if answer.status_code == 404 or not stat:
+            return None
+        return int(json.loads(base64.b64decode(stat))["mode"])
+
+    def labelled(self, label: str) -> list[Found]:
+        with self._told():
+            found = self.client.containers(all=True, filters={"label": label})
+        return [Found(one["Id"], (one.get("Names") or [""])[0].lstrip("/"), one.get("Labels") or {}) for one in found]
+
+    def attach_target(self, container: str) -> str:
+        query = "stream=1&stdin=1&stdout=1&stderr=1"
+        return f"/v{self.about.api}/containers/{quote(container)}/attach?{query}"
+
+    @contextmanager
+    def _told(self, *, container: str = "", image: str = "") -> Iterator[None]:
+        """Translate what the package raises."""
+        try:
+            yield
+        except docker.errors.ImageNotFound as error:
+            raise NoSuchImage(f"docker has no image {image}: {_text(error)}", 404) from error
+        except docker.errors.NotFound as error:
+            if image and "no such image" in _text(error).lower():
+                raise NoSuchImage(f"docker has no image {image}: {_text(error)}", 404) from error
+            kind = NoSuchContainer if container else Refused
+            raise kind(f"docker: {explain('docker', _text(error))}", 404) from error
+        except docker.errors.APIError as error:
+            raise Refused(f"docker: {explain('docker', _text(error))}", error.status_code or 500) from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise self.lost(error) from error
+
+
+def _text(error: docker.errors.APIError) -> str:
+    return str(error.explanation or error)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split("."))
+    except ValueError:
+        return (0,)
+
+
+def _not_running(error: Refused) -> bool:
+    return error.answer == 409 or "is not running" in error.message
+
+
+def host_config(plan: Plan) -> dict[str, Any]:
+    """Return the limits of a plan as Docker's HostConfig."""
+    options = plan.options
+    config: dict[str, Any] = {
+        "NetworkMode": options.network[0],
+        "ReadonlyRootfs": options.read_only,
+        "CapDrop": ["ALL"],
+        "CapAdd": list(options.capabilities),
+        "SecurityOpt": [] if options.new_privileges else ["no-new-privileges"],
+        "Init": options.init,
+        "LogConfig": {"Type": "none"},  # the streams are ours; a log would grow without a bound
+        "RestartPolicy": {"Name": "no"},
+        "IpcMode": "private",
+        "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in plan.ulimits().items()],
+        "Binds": [f"{one.source}:{one.target}:{'rw' if one.writable else 'ro'}" for one in options.mounts],
+    }
+    if options.tmpfs:
+        config["Tmpfs"] = {"/tmp": f"rw,nosuid,nodev,size={options.tmpfs}m,mode=1777"}
+    if plan.memory is not None:
+        config["Memory"] = config["MemorySwap"] = plan.memory * MB
+    if plan.cpus is not None:
+        config["NanoCpus"] = round(plan.cpus * 1e9)
+    if options.max_processes is not None:
+        config["PidsLimit"] = options.max_processes
+    return config

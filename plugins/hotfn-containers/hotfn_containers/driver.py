@@ -1,0 +1,177 @@
+"""What the drivers `docker` and `podman` share: everything but the engine's own calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
+from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
+from hotfn_core.model import FunctionSpec
+
+from . import labels
+from .attach import attach
+from .calls import Calls
+from .container import EngineContainer
+from .endpoint import Endpoint
+from .engine import Engine, Found
+from .images import Images
+from .options import Options, parse
+from .plan import Plan, confinement, make_plan
+from .trouble import NoSuchImage, Refused
+
+log = logging.getLogger("hotfn")
+
+CLOSE_SECONDS = 20.0
+"""How long `aclose` waits for removals that are under way."""
+
+
+class EngineDriver(Driver):
+    """Copies are containers of one engine.
+
+    `host` is the engine's address, "" for the one that the engine's own client would take.
+    """
+
+    enforces: ClassVar[frozenset[str]] = frozenset({"memory", "cpus"})
+
+    def __init__(self, host: str = "") -> None:
+        self._host = host
+        self._calls: Calls | None = None
+        self._images: Images | None = None
+        self._options: dict[str, Options] = {}
+        self._doomed: set[str] = set()  # containers that the engine could not remove when it was asked to
+
+    # ---- what differs
+
+    @abstractmethod
+    def _find(self) -> Endpoint:
+        """Find the engine. Raises DriverUnavailable. Blocks."""
+
+    @abstractmethod
+    def _engine(self, endpoint: Endpoint) -> Engine:
+        """Make the engine's calls."""
+
+    # ---- the contract
+
+    async def open(self) -> None:
+        endpoint = await asyncio.to_thread(self._endpoint)
+        engine = self._engine(endpoint)
+        calls = Calls(engine)
+        try:
+            await calls(engine.connect)
+        except BaseException:
+            await calls.aclose(0)
+            raise
+        self._calls, self._images = calls, Images(calls)
+
+    def _endpoint(self) -> Endpoint:
+        return Endpoint.parse(self.name, self._host, "its `host`") if self._host else self._find()
+
+    @property
+    def calls(self) -> Calls:
+        """The way to the engine. Raises DriverUnavailable before `open` and after `aclose`."""
+        if self._calls is None:
+            raise DriverUnavailable(f'the driver "{self.name}" is not open')
+        return self._calls
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the engine is."""
+        return self.calls.engine.endpoint
+
+    def validate(self, spec: FunctionSpec) -> None:
+        if not spec.image:
+            raise ConfigError(f'the driver "{self.name}" needs `image`, the name of a container image', field="image")
+        parse(self.name, spec.driver_options)
+
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        plan = make_plan(spec, parse(self.name, spec.options))
+        calls = self.calls
+        assert self._images is not None
+        await self._images.ready(plan)
+        work = calls.work(self._bring_up(plan, spec.instance, receiver), f"start {spec.instance}")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.shield(calls.work(self._take_back(work), f"take back {spec.instance}"))
+            raise
+
+    async def sweep(self) -> int:
+        found = await self.calls(self.calls.engine.labelled, labels.MARK)
+        dead = [one for one in found if labels.fate_of(one.labels) == "dead"]
+        return sum(await asyncio.gather(*(self._swept(one) for one in dead)))
+
+    async def aclose(self) -> None:
+        if self._calls is not None:
+            calls, self._calls = self._calls, None
+            for container in self._doomed:
+                calls.work(self._remove(calls, container), f"remove {container[:12]}")
+            await calls.aclose(CLOSE_SECONDS)
+
+    # ---- starting
+
+    async def _bring_up(self, plan: Plan, instance: str, receiver: Receiver) -> EngineContainer:
+        """Make and start one container; leaves none behind when it cannot be done."""
+        container = await self._make(plan, instance)
+        try:
+            await container.start(receiver)
+        except BaseException:
+            container.disown()
+            await self._remove(self.calls, container.full_id)
+            raise
+        return container
+
+    async def _make(self, plan: Plan, instance: str) -> EngineContainer:
+        """Create a container and attach to it."""
+        calls = self.calls
+        name = f"hotfn-{plan.function.replace('/', '-')}-{secrets.token_hex(4)}"
+        marks = labels.make(plan.function, instance)
+        try:
+            id = await calls(calls.engine.create, plan, name, marks)
+        except NoSuchImage:
+            assert self._images is not None
+            self._images.forget(plan.image)
+            raise
+        container = EngineContainer(self, id, name)
+        try:
+            container.streams = await attach(self.endpoint, calls.engine.attach_target(id), container)
+        except BaseException:
+            await self._remove(calls, id)
+            raise
+        return container
+
+    async def _take_back(self, work: asyncio.Task[EngineContainer]) -> None:
+        """A launch was cancelled: see it through, and undo it."""
+        with contextlib.suppress(DriverError):
+            container = await work
+            container.disown()
+            await self._remove(self.calls, container.full_id)
+
+    # ---- removing
+
+    def discard(self, container: EngineContainer) -> None:
+        """Remove a container that has ended."""
+        if self._calls is not None:
+            self._calls.work(self._remove(self._calls, container.full_id), f"remove {container.id}")
+
+    async def _remove(self, calls: Calls, container: str) -> None:
+        """Remove a container; when the engine is away it is tried again later."""
+        try:
+            await calls(calls.engine.remove, container)
+        except DriverError as error:
+            log.warning("container %s could not be removed, which is tried again: %s", container[:12], error)
+            self._doomed.add(container)
+        else:
+            self._doomed.discard(container)
+
+    async def _swept(self, found: Found) -> bool:
+        try:
+            await self.calls(self.calls.engine.remove, found.id)
+        except Refused as error:
+            log.warning("container %s of a dead hotfn could not be removed: %s", found.name, error)
+            return False
+        return True

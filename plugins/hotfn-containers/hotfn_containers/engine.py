@@ -1,0 +1,157 @@
+"""What the drivers need of an engine: blocking calls, to be made in threads.
+
+Every method raises `DriverUnavailable` when the engine cannot be reached and `Refused` when it answers with an error.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from hotfn_core.errors import DriverUnavailable
+
+from .endpoint import Endpoint
+from .plan import Plan
+
+REQUEST_SECONDS = 60.0
+"""How long an engine may take to answer one request; starting a container is the slowest. Pulls have their own."""
+
+
+@dataclass(frozen=True)
+class About:
+    """An engine: its version and that of its API, and what of its machine matters for limits."""
+
+    version: str
+    api: str
+    detail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is known of an image that the engine has."""
+
+    id: str
+    env: Mapping[str, str]
+    cwd: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    volumes: tuple[str, ...]
+    user: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """How a container is. `code` is of use when it does not run; `oom` when the engine saw it run out of memory."""
+
+    running: bool
+    code: int | None = None
+    oom: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A container that carries a label of ours."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """One engine, through its own Python package. Clients are not thread-safe, so each thread has its own."""
+
+    name: ClassVar[str]
+    can_init: ClassVar[bool] = False
+    """Whether `init` makes a later start cheaper."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.about = About("", "")
+        self._local = threading.local()
+        self._clients: list[Any] = []
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> Any:
+        """The calling thread's client of the engine's package, which has no types."""
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self._make_client()
+            with self._lock:
+                self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        with self._lock:
+            clients, self._clients = self._clients, []
+        self._local = threading.local()
+        for client in clients:
+            client.close()
+
+    def lost(self, error: BaseException) -> DriverUnavailable:
+        """Say what became of the engine when a request to it failed."""
+        try:
+            self.endpoint.probe()
+        except DriverUnavailable as why:
+            return why
+        return DriverUnavailable(f"{self.name} at {self.endpoint.url} did not answer as it should: {error}")
+
+    @abstractmethod
+    def _make_client(self) -> Any: ...
+
+    @abstractmethod
+    def connect(self) -> About:
+        """Find out what this engine is. Raises DriverUnavailable also for one that is too old."""
+
+    @abstractmethod
+    def image(self, name: str) -> Image:
+        """Look at an image. Raises NoSuchImage."""
+
+    @abstractmethod
+    def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
+        """Create a container, attachable and not started, and return its id. Raises NoSuchImage."""
+
+    @abstractmethod
+    def init(self, container: str) -> None:
+        """Do all of a start but running the program. Does nothing where `can_init` is False."""
+
+    @abstractmethod
+    def start(self, container: str) -> None:
+        """Run the program."""
+
+    @abstractmethod
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal to the container's first process. Does nothing for one that does not run."""
+
+    @abstractmethod
+    def pause(self, container: str) -> None:
+        """Suspend all processes."""
+
+    @abstractmethod
+    def unpause(self, container: str) -> None:
+        """Let them go on."""
+
+    @abstractmethod
+    def state(self, container: str) -> State:
+        """Raises NoSuchContainer."""
+
+    @abstractmethod
+    def remove(self, container: str) -> None:
+        """Kill and remove a container with its anonymous volumes. Does nothing when there is none of that id."""
+
+    @abstractmethod
+    def mode(self, container: str, path: str) -> int | None:
+        """Return the st_mode of a file of the container, links followed within it, None when there is none."""
+
+    @abstractmethod
+    def labelled(self, label: str) -> list[Found]:
+        """Return all containers with this label, whatever their state."""
+
+    @abstractmethod
+    def attach_target(self, container: str) -> str:
+        """Return path and query of the request that attaches stdin, stdout and stderr."""

@@ -1,0 +1,241 @@
+"""Podman, through the API client of the package `podman`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import podman.errors
+import requests.exceptions
+from podman.api import APIClient
+
+from hotfn_core.errors import DriverUnavailable
+
+from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .plan import MB, Plan
+from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
+
+OLDEST = 4
+"""The major version of podman from which on the API is as it is used here."""
+
+CPU_PERIOD = 100_000  # microseconds, the kernel's own default
+
+
+class PodmanEngine(Engine):
+    """A podman service."""
+
+    name: ClassVar[str] = "podman"
+    can_init: ClassVar[bool] = True
+
+    def _make_client(self) -> Any:
+        return APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
+
+    def connect(self) -> About:
+        self.endpoint.probe()
+        facts = self._call("get", "/info")
+        version = facts.get("version") or {}
+        self.about = About(str(version.get("Version", "")), str(version.get("APIVersion", "")), tuple(_detail(facts)))
+        if not self.about.version.split(".")[0].isdecimal() or int(self.about.version.split(".")[0]) < OLDEST:
+            raise DriverUnavailable(
+                f"podman at {self.endpoint.url} is version {self.about.version or 'unknown'}: hotfn needs {OLDEST}.0 or newer"
+            )
+        self.about = About(self.about.version, "4.0.0", self.about.detail)
+        return self.about
+
+    def image(self, name: str) -> Image:
+        try:
+            facts = self._call("get", f"/images/{quote(name, safe='')}/json")
+        except Refused as error:
+            if error.answer == 404:
+                raise NoSuchImage(f"podman has no image {name}: {error.message}", 404) from error
+            raise
+        config = facts.get("Config") or {}
+        return Image(
+            id=facts["Id"],
+            env=dict(one.split("=", 1) for one in config.get("Env") or () if "=" in one),
+            cwd=config.get("WorkingDir") or "/",
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            volumes=tuple(config.get("Volumes") or ()),
+            user=config.get("User") or "",
+        )
+
+    def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
+        spec = specification(plan) | {"name": name, "labels": dict(labels)}
+        try:
+            made = self._call("post", "/containers/create", data=json.dumps(spec))
+        except Refused as error:
+            if "image" in error.message and ("not known" in error.message or "no such image" in error.message.lower()):
+                raise NoSuchImage(error.message, 404) from error
+            raise
+        return str(made["Id"])
+
+    def init(self, container: str) -> None:
+        self._on(container, "post", "/init")
+
+    def start(self, container: str) -> None:
+        self._on(container, "post", "/start")
+
+    def kill(self, container: str, signal: str) -> None:
+        try:
+            self._on(container, "post", "/kill", params={"signal": signal})
+        except Refused as error:
+            if error.answer != 409 and "improper" not in error.message and "not running" not in error.message:
+                raise
+
+    def pause(self, container: str) -> None:
+        self._on(container, "post", "/pause")
+
+    def unpause(self, container: str) -> None:
+        self._on(container, "post", "/unpause")
+
+    def state(self, container: str) -> State:
+        state = self._on(container, "get", "/json")["State"]
+        return State(
+            running=state["Status"] not in ("exited", "stopped", "removing", "dead"),
+            code=state.get("ExitCode"),
+            oom=bool(state.get("OOMKilled")),
+            error=state.get("Error") or "",
+        )
+
+    def remove(self, container: str) -> None:
+        try:
+            self._on(container, "delete", "", params={"force": "true", "v": "true", "timeout": "0"})
+        except NoSuchContainer:
+            return
+
+    def mode(self, container: str, path: str) -> int | None:
+        with self._told():
+            answer = self.client.head(f"/containers/{container}/archive", params={"path": path})
+        stat = answer.headers.get("X-Docker-Container-Path-Stat")
+        if answer.status_code == 404 or not stat:
+            return None
+        return int(json.loads(base64.b64decode(stat))["mode"])
+
+    def labelled(self, label: str) -> list[Found]:
+        filters = json.dumps({"label": [label]})
+        found = self._call("get", "/containers/json", params={"all": "true", "filters": filters})
+        return [Found(one["Id"], (one.get("Names") or [""])[0], one.get("Labels") or {}) for one in found or ()]
+
+    def attach_target(self, container: str) -> str:
+        # An empty detachKeys: by default podman hangs up on the bytes 0x10 0x11, which may be part of any body.
+        query = "stream=1&stdin=1&stdout=1&stderr=1&detachKeys="
+        return f"/v{self.about.api}/libpod/containers/{quote(container)}/attach?{query}"
+
+    def _on(self, container: str, method: str, path: str, **arguments: Any) -> Any:
+        """Ask for something of one container. Raises NoSuchContainer."""
+        try:
+            return self._call(method, f"/containers/{quote(container)}{path}", **arguments)
+        except Refused as error:
+            if error.answer == 404 and type(error) is Refused and "no such container" in error.message.lower():
+                raise NoSuchContainer(error.message, 404) from error
+            raise
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        with self._told():
+            answer = getattr(self.client, method)(path, **arguments)
+            if answer.status_code >= 400:
+                raise _refusal(answer)
+            return answer.json() if answer.content else None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Translate what the package raises."""
+        try:
+            yield
+        except podman.errors.APIError as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status is None:
+                raise self.lost(error) from error
+            raise Refused(f"podman: {explain('podman', str(error))}", status) from error
+        except (podman.errors.PodmanError, requests.exceptions.RequestException, OSError) as error:
+            raise self.lost(error) from error
+
+
+def _refusal(answer: Any) -> Refused:
+    try:
+        text = str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        text = answer.text[:500] or f"HTTP status {answer.status_code}"
+    return Refused(f"podman: {explain('podman', text)}", answer.status_code)
+
+
+def _detail(facts: Mapping[str, Any]) -> Iterator[str]:
+    host = facts.get("host") or {}
+    yield f"cgroup {host.get('cgroupVersion', '')}"
+    yield str((host.get("ociRuntime") or {}).get("name", ""))
+    if (host.get("security") or {}).get("rootless"):
+        yield "rootless"
+
+
+def specification(plan: Plan) -> dict[str, Any]:
+    """Return a plan as what podman calls a SpecGenerator."""
+    options = plan.options
+    spec: dict[str, Any] = {
+        "image": plan.image,
+        "env": dict(plan.env),
+        "user": options.user,
+        "stdin": True,
+        "terminal": False,
+        "read_only_filesystem": options.read_only,
+        "cap_drop": ["ALL"],
+        "cap_add": [f"CAP_{one}" for one in options.capabilities],
+        "no_new_privileges": not options.new_privileges,
+        "init": options.init,
+        "log_configuration": {"driver": "none"},  # the streams are ours; a log would grow without a bound
+        "r_limits": [_rlimit(name, value) for name, value in plan.ulimits().items()],
+        "mounts": _mounts(plan),
+        "resource_limits": _resources(plan),
+        "healthconfig": {"Test": ["NONE"]},
+        "sdnotifyMode": "ignore",
+    }
+    if plan.command:
+        spec["command"] = list(plan.command)
+    if options.entrypoint is not None:
+        spec["entrypoint"] = list(options.entrypoint)
+    if options.cwd:
+        spec["work_dir"] = options.cwd
+    return spec | _network(options.network[0])
+
+
+def _network(name: str) -> dict[str, Any]:
+    if name in ("none", "host", "bridge", "slirp4netns", "pasta"):
+        return {"netns": {"nsmode": name}}
+    return {"netns": {"nsmode": "bridge"}, "Networks": {name: {}}}
+
+
+def _rlimit(name: str, value: int) -> dict[str, Any]:
+    number = (1 << 64) - 1 if value < 0 else value
+    return {"type": f"RLIMIT_{name.upper()}", "soft": number, "hard": number}
+
+
+def _mounts(plan: Plan) -> list[dict[str, Any]]:
+    mounts = [
+        {
+            "type": "bind",
+            "source": one.source,
+            "destination": one.target,
+            "options": ["rbind", "rprivate", "nosuid", "nodev", "rw" if one.writable else "ro"],
+        }
+        for one in plan.options.mounts
+    ]
+    if plan.options.tmpfs:
+        size = f"size={plan.options.tmpfs}m"
+        options = ["rw", "nosuid", "nodev", size, "mode=1777"]
+        mounts.append({"type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": options})
+    return mounts
+
+
+def _resources(plan: Plan) -> dict[str, Any]:
+    resources: dict[str, Any] = {}
+    if plan.memory is not None:
+        resources["memory"] = {"limit": plan.memory * MB, "swap": plan.memory * MB}
+    if plan.cpus is not None:
+        resources["cpu"] = {"period": CPU_PERIOD, "quota": round(plan.cpus * CPU_PERIOD)}
+    if plan.options.max_processes is not None:
+        resources["pids"] = {"limit": plan.options.max_processes}
+    return resources
