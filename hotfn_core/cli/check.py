@@ -1,4 +1,4 @@
-"""`hotfn check`: is a configuration right, and who enforces its limits?"""
+"""`hotfn check`: is a configuration right, who enforces its limits, and are the engines that it needs there?"""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ import click
 
 from hotfn_core.admission import LIMITS, check_function
 from hotfn_core.config import find_config, read_config
-from hotfn_core.errors import ConfigError, HotfnError
+from hotfn_core.driver import Driver
+from hotfn_core.errors import ConfigError, HotfnError, PluginError
 from hotfn_core.model import FunctionSpec
 from hotfn_core.registry import Registry
 
 from .common import EXIT_USAGE, config_option, logging_options
+from .health import DriverHealth, examine_drivers, failed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is to be said about one function. `problem` is "" when it is right."""
+    """What is to be said about one function. `problem` is "" when it is right. `confinement` is what the driver says
+    that it holds a copy to, beyond `limits`."""
 
     function: str
     driver: str = ""
     format: str = ""
     hot: bool = False
     limits: dict[str, str] | None = None
+    confinement: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -40,7 +44,8 @@ def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """Validate a configuration, and say what each driver enforces.
 
     Every function is checked as far as that is possible without starting it: its fields, its driver, its IO
-    protocol and its limits. Exit status 2 when anything is wrong.
+    protocol and its limits. The drivers that it uses are opened for a moment, to say what they work with. Exit
+    status 2 when anything is wrong; an engine that is away is no fault of a configuration.
     """
     path = config_path or find_config()
     if path is None:
@@ -48,10 +53,17 @@ def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     config, problems = read_config(path)
     registry = Registry()
     verdicts = [_verdict(registry, spec) for spec in config.functions.values()]
+    drivers = examine_drivers(registry, sorted({one.driver for one in verdicts} & set(registry.drivers)))
     verdicts += [Verdict(function=name, problem=error.message) for name, error in problems.items()]
-    report: dict[str, Any] = {"path": str(path), "notes": config.notes, "functions": [asdict(one) for one in verdicts]}
-    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(path, config.notes, verdicts)))
-    ctx.exit(EXIT_USAGE if any(one.problem for one in verdicts) else 0)
+    report: dict[str, Any] = {
+        "path": str(path),
+        "notes": config.notes,
+        "functions": [asdict(one) for one in verdicts],
+        "drivers": [asdict(one) for one in drivers],
+    }
+    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(path, config.notes, verdicts, drivers)))
+    wrong = any(one.problem for one in verdicts) or any(one.state == "broken" for one in drivers)
+    ctx.exit(EXIT_USAGE if wrong else 0)
 
 
 def _verdict(registry: Registry, spec: FunctionSpec) -> Verdict:
@@ -59,10 +71,25 @@ def _verdict(registry: Registry, spec: FunctionSpec) -> Verdict:
         driver = registry.driver(spec.driver)
         protocol = registry.protocol(spec.format)
         check_function(spec, driver, protocol)
+        confinement = _confinement(spec, driver)
     except HotfnError as error:
         return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, problem=error.message)
     limits = {limit: _limit(spec, limit, driver.enforces) for limit in LIMITS}
-    return Verdict(function=spec.full_name, driver=spec.driver, format=spec.format, hot=protocol.hot, limits=limits)
+    return Verdict(
+        function=spec.full_name,
+        driver=spec.driver,
+        format=spec.format,
+        hot=protocol.hot,
+        limits=limits,
+        confinement=confinement,
+    )
+
+
+def _confinement(spec: FunctionSpec, driver: Driver) -> tuple[str, ...]:
+    try:
+        return tuple(str(one) for one in driver.confinement(spec))
+    except Exception as error:  # a stranger's driver may raise anything
+        raise PluginError(f'the driver "{spec.driver}" {failed("confinement", error).detail}') from error
 
 
 def _limit(spec: FunctionSpec, limit: str, enforced: frozenset[str]) -> str:
@@ -73,12 +100,29 @@ def _limit(spec: FunctionSpec, limit: str, enforced: frozenset[str]) -> str:
     return f"{value:g}, enforced" if limit in enforced else f"{value:g}, not enforced (best_effort)"
 
 
-def _text(path: Path, notes: Iterable[str], verdicts: Iterable[Verdict]) -> Iterable[str]:
+def _text(
+    path: Path, notes: Iterable[str], verdicts: Iterable[Verdict], drivers: Iterable[DriverHealth]
+) -> Iterable[str]:
     for one in verdicts:
-        if one.problem:
-            yield f"wrong  {one.function}: {one.problem}"
-            continue
-        limits = ", ".join(f"{limit} {text}" for limit, text in (one.limits or {}).items())
-        yield f"ok     {one.function}: driver {one.driver}, {one.format} ({'hot' if one.hot else 'cold'}), {limits}"
+        yield from _function_text(one)
+    yield from (_driver_text(one) for one in drivers)
     yield from (f"note   {note}" for note in notes)
     yield f"{path}: checked"
+
+
+def _function_text(one: Verdict) -> Iterable[str]:
+    if one.problem:
+        yield f"wrong  {one.function}: {one.problem}"
+        return
+    limits = ", ".join(f"{limit} {text}" for limit, text in (one.limits or {}).items())
+    yield f"ok     {one.function}: driver {one.driver}, {one.format} ({'hot' if one.hot else 'cold'}), {limits}"
+    if one.confinement:
+        yield f"       confined to: {', '.join(one.confinement)}"
+
+
+def _driver_text(one: DriverHealth) -> str:
+    if one.state == "broken":
+        return f'wrong  driver {one.name}: {one.detail} (plugin "{one.plugin}")'
+    if one.state == "unavailable":
+        return f"note   driver {one.name} is unavailable now: {one.detail}"
+    return f"ok     driver {one.name}: {one.text}"

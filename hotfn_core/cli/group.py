@@ -19,6 +19,7 @@ _BUILT_IN = {
     "run": "hotfn_core.cli.run:run",
     "plugins": "hotfn_core.cli.plugins:plugins",
     "check": "hotfn_core.cli.check:check",
+    "gc": "hotfn_core.cli.gc:gc",
     "completion": "hotfn_core.cli.completion:completion",
 }
 

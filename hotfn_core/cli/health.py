@@ -1,8 +1,10 @@
-"""Finding out how plugins, drivers and IO protocols are, for `hotfn plugins` and `hotfn check`."""
+"""Finding out how plugins, drivers and IO protocols are, for `hotfn plugins`, `hotfn check` and `hotfn gc`."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,13 +17,23 @@ _OPEN_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class DriverHealth:
-    """A driver: `state` is `ok`, `unavailable` (its engine is away) or `broken` (the plugin is at fault)."""
+    """A driver: `state` is `ok`, `unavailable` (its engine is away) or `broken` (the plugin is at fault).
+
+    `detail` says what is wrong, `about` what an open driver says of its engine; one of them is "".
+    """
 
     name: str
     plugin: str
     enforces: tuple[str, ...]
     state: str
     detail: str = ""
+    about: str = ""
+
+    @property
+    def text(self) -> str:
+        """What it enforces, and what it says of its engine."""
+        limits = f"enforces {', '.join(self.enforces)}" if self.enforces else "enforces no limits"
+        return f"{limits}; {self.about}" if self.about else limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +81,20 @@ class Health:
         return asdict(self)
 
 
+class Trouble(Exception):
+    """Why a driver cannot be used: `state` and `detail` as in DriverHealth."""
+
+    def __init__(self, state: str, detail: str) -> None:
+        super().__init__(detail)
+        self.state = state
+        self.detail = detail
+
+
 def examine(registry: Registry) -> Health:
-    """Make every driver and protocol once, and open the drivers, all at the same time and for a few seconds at most."""
-    drivers = asyncio.run(_drivers(registry))
+    """Make every driver and protocol once, and open the drivers; see `examine_drivers`."""
     return Health(
         plugins=tuple(_plugin(info) for info in registry.plugins),
-        drivers=tuple(drivers),
+        drivers=examine_drivers(registry, registry.drivers),
         protocols=tuple(_protocol(registry, name) for name in registry.protocols),
     )
 
@@ -92,50 +112,77 @@ def _plugin(info: PluginInfo) -> PluginHealth:
     )
 
 
-async def _drivers(registry: Registry) -> list[DriverHealth]:
-    return await asyncio.gather(*(_driver(registry, name) for name in registry.drivers))
+def examine_drivers(registry: Registry, names: Iterable[str]) -> tuple[DriverHealth, ...]:
+    """Open the drivers of these names for a moment, all at the same time and for a few seconds at most. Sweeps none."""
+
+    async def all_of_them() -> list[DriverHealth]:
+        return await asyncio.gather(*(_driver(registry, name) for name in names))
+
+    return tuple(asyncio.run(all_of_them()))
 
 
 async def _driver(registry: Registry, name: str) -> DriverHealth:
-    owner = _owner(registry, "drivers", name)
+    plugin = owner(registry, "drivers", name)
+    enforces: tuple[str, ...] = ()
     try:
         driver = registry.driver(name)
+        enforces = tuple(sorted(driver.enforces))
+        async with opened(driver):
+            about = _about(driver)
     except HotfnError as error:
-        return DriverHealth(name=name, plugin=owner, enforces=(), state="broken", detail=error.message)
-    state, detail = await _opened(driver)
-    return DriverHealth(name=name, plugin=owner, enforces=tuple(sorted(driver.enforces)), state=state, detail=detail)
+        return DriverHealth(name=name, plugin=plugin, enforces=enforces, state="broken", detail=error.message)
+    except Trouble as error:
+        return DriverHealth(name=name, plugin=plugin, enforces=enforces, state=error.state, detail=error.detail)
+    return DriverHealth(name=name, plugin=plugin, enforces=enforces, state="ok", about=about)
 
 
-async def _opened(driver: Driver) -> tuple[str, str]:
+@asynccontextmanager
+async def opened(driver: Driver) -> AsyncIterator[None]:
+    """Open a driver for a moment. Raises Trouble when it cannot be opened, or closed again, within a few seconds."""
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
             await driver.open()
     except DriverError as error:
-        return "unavailable", error.message
-    except TimeoutError:
-        return "unavailable", f"did not open within {_OPEN_SECONDS:g} seconds"
+        raise Trouble("unavailable", error.message) from error
+    except TimeoutError as error:
+        raise Trouble("unavailable", f"did not open within {_OPEN_SECONDS:g} seconds") from error
     except Exception as error:  # a stranger's driver may raise anything
-        return "broken", f"failed in open(): {type(error).__name__}: {error}"
-    return await _closed(driver)
+        raise failed("open", error) from error
+    try:
+        yield
+    finally:
+        await _close(driver)
 
 
-async def _closed(driver: Driver) -> tuple[str, str]:
+async def _close(driver: Driver) -> None:
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
             await driver.aclose()
     except Exception as error:  # a stranger's driver may raise anything, and time out
-        return "broken", f"failed in aclose(): {type(error).__name__}: {error}"
-    return "ok", ""
+        raise failed("aclose", error) from error
+
+
+def _about(driver: Driver) -> str:
+    try:
+        return " ".join(str(driver.describe()).split())
+    except Exception as error:  # a stranger's driver may raise anything
+        raise failed("describe", error) from error
+
+
+def failed(method: str, error: Exception) -> Trouble:
+    """Return what is to be said of a driver that broke its contract in that method."""
+    return Trouble("broken", f"failed in {method}(): {type(error).__name__}: {error}")
 
 
 def _protocol(registry: Registry, name: str) -> ProtocolHealth:
-    owner = _owner(registry, "protocols", name)
+    plugin = owner(registry, "protocols", name)
     try:
         kind = "hot" if registry.protocol(name).hot else "cold"
     except HotfnError as error:
-        return ProtocolHealth(name=name, plugin=owner, kind="", state="broken", detail=error.message)
-    return ProtocolHealth(name=name, plugin=owner, kind=kind, state="ok")
+        return ProtocolHealth(name=name, plugin=plugin, kind="", state="broken", detail=error.message)
+    return ProtocolHealth(name=name, plugin=plugin, kind=kind, state="ok")
 
 
-def _owner(registry: Registry, kind: str, name: str) -> str:
+def owner(registry: Registry, kind: str, name: str) -> str:
+    """Return the name of the plugin that brings a driver or a protocol; `kind` is "drivers" or "protocols"."""
     return next((info.name for info in registry.plugins if name in getattr(info, kind)), "")

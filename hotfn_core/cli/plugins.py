@@ -20,8 +20,9 @@ from .health import Health, PluginHealth, examine
 def plugins(ctx: click.Context, as_json: bool) -> None:
     """List plugins, drivers and IO protocols, and how they are.
 
-    A driver is opened for a moment to see whether its engine is there: `ok`, `unavailable` with what to do about
-    it, or `broken`. Exit status 1 when a plugin is broken.
+    A driver is opened for a moment to see whether its engine is there: `ok` with the limits that it enforces and
+    what it says of its engine, `unavailable` with what to do about it, or `broken`. Exit status 1 when a plugin
+    is broken.
     """
     health = examine(Registry())
     click.echo(json.dumps(health.as_dict(), indent=2) if as_json else "\n".join(_text(health)))
@@ -35,7 +36,7 @@ def _text(health: Health) -> Iterable[str]:
         return
     yield from _table("PLUGIN", [_plugin_row(one) for one in health.plugins])
     yield ""
-    yield from _table("DRIVER", [_row(one.name, one.state, _enforced(one.enforces), one) for one in health.drivers])
+    yield from _table("DRIVER", [_row(one.name, one.state, one.text, one) for one in health.drivers])
     yield ""
     yield from _table("PROTOCOL", [_row(one.name, one.state, one.kind, one) for one in health.protocols])
 
@@ -59,10 +60,6 @@ def _brought(one: PluginHealth) -> list[tuple[str, Sequence[str]]]:
         ("observes", [hook.removeprefix("hotfn_") for hook in one.observers]),
         ("adds", ["commands"] if one.commands else []),
     ]
-
-
-def _enforced(limits: Sequence[str]) -> str:
-    return f"enforces {', '.join(limits)}" if limits else "enforces no limits"
 
 
 def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

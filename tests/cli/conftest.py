@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,19 @@ def start(spawn: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., subpro
 def guest() -> list[str]:
     """The options that run the function of these tests hot, up to and with its command."""
     return ["--format", "http", "--", sys.executable, str(GUEST)]
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+    """Make a distribution with one plugin, as an installer would leave it. Returns the environment that has it."""
+    site = tmp_path / "site"
+
+    def call(name: str, source: str) -> dict[str, str]:
+        info = site / f"{name}-1.5.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
+        (info / "entry_points.txt").write_text(f"[hotfn]\n{name} = {name}\n")
+        (site / f"{name}.py").write_text("from hotfn_core import hookimpl\n" + textwrap.dedent(source))
+        return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+    return call

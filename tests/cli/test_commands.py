@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,22 +21,6 @@ from hotfn_core.cli.run import _split
 from hotfn_core.registry import Registry
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-@pytest.fixture
-def install(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
-    """Make a distribution with one plugin, as an installer would leave it. Returns the environment that has it."""
-    site = tmp_path / "site"
-
-    def call(name: str, source: str) -> dict[str, str]:
-        info = site / f"{name}-1.5.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
-        (info / "entry_points.txt").write_text(f"[hotfn]\n{name} = {name}\n")
-        (site / f"{name}.py").write_text("from hotfn_core import hookimpl\n" + textwrap.dedent(source))
-        return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
-
-    return call
 
 
 Install = Callable[[str, str], dict[str, str]]
@@ -68,7 +51,8 @@ class TestTop:
         assert subprocess.check_output([program, "--version"], text=True).endswith(f"{__version__}\n")
 
     @pytest.mark.parametrize(
-        "args", [["--help"], ["-h"], ["run", "--help"], ["plugins", "-h"], ["check", "-h"], ["completion", "-h"]]
+        "args",
+        [["--help"], ["-h"], ["run", "--help"], ["plugins", "-h"], ["check", "-h"], ["gc", "-h"], ["completion", "-h"]],
     )
     def test_help(self, args: list[str]) -> None:
         result = CliRunner().invoke(cli, args, prog_name="hotfn")
@@ -78,7 +62,7 @@ class TestTop:
 
     def test_every_option_has_a_help_text(self) -> None:
         context = click.Context(cli)
-        for name in ("run", "plugins", "check", "completion"):
+        for name in ("run", "plugins", "check", "gc", "completion"):
             command = cli.get_command(context, name)
             assert command is not None
             assert command.help
@@ -122,7 +106,7 @@ class TestPlugins:
         result = hotfn("plugins")
         assert result.returncode == 0
         rows = [line.split() for line in result.stdout.decode().splitlines()]
-        assert ["local", "ok", "enforces", "memory"] in rows
+        assert ["local", "ok", "enforces", "memory;", "Linux", f"{os.uname().release},"] in [row[:6] for row in rows]
         assert ["http", "ok", "hot"] in rows
         assert ["default", "ok", "cold"] in rows
 
@@ -135,6 +119,7 @@ class TestPlugins:
             "json": "hot",
         }
         [local] = [one for one in health["drivers"] if one["name"] == "local"]
+        assert local.pop("about").startswith("Linux ")
         assert local == {"name": "local", "plugin": "local", "enforces": ["memory"], "state": "ok", "detail": ""}
 
     def test_a_broken_plugin_is_named_and_hurts_nobody(self, hotfn: Run, install: Install) -> None:
@@ -248,7 +233,9 @@ class TestCheck:
             '[functions.b]\ncommand=["x"]\nformat="http"\ncpus=1\nbest_effort=true\n'
         )
         result = hotfn("check")
-        assert (result.returncode, result.stdout.decode().splitlines()) == (
+        *said, driver, end = result.stdout.decode().splitlines()
+        assert driver.startswith("ok     driver local: enforces memory; Linux ")
+        assert (result.returncode, [*said, end]) == (
             0,
             [
                 "ok     default/a: driver local, default (cold), memory 64, enforced, cpus unlimited",
