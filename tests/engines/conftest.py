@@ -20,6 +20,13 @@ SETTLE = 10.0  # seconds for an engine to finish a removal that it does on its o
 NewEngine = Callable[..., Engine]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs engines, so that `-m "not engines"` leaves it out."""
+    for item in items:
+        if "engines" in getattr(item, "fixturenames", ()):
+            item.add_marker("engines")
+
+
 @pytest.fixture(scope="session")
 def engines() -> Iterator[EngineSet]:
     """Both engines, up for the whole run; what this run started it takes down."""
