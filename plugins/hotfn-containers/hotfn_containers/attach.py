@@ -50,7 +50,8 @@ class Handshake:
         try:
             while (event := self._http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
                 if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
-                    return self._http.trailing_data[0]
+                    rest: bytes = self._http.trailing_data[0]
+                    return rest
                 self._take(event)
         except h11.RemoteProtocolError as error:
             raise FramingError(f"the engine's answer to attach is no HTTP: {error}") from error
@@ -162,7 +163,9 @@ class Attachment(asyncio.Protocol):
             self._broken(error)
 
     def eof_received(self) -> bool:
-        return False  # close our side too: a container without outputs reads no input that anybody hears of
+        assert self._transport is not None
+        self._transport.abort()  # to close it would wait until a copy that is gone has read what it was sent
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True

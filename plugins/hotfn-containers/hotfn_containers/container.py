@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotfn_core.driver import Container, Receiver
-from hotfn_core.errors import DriverError, DriverUnavailable
+from hotfn_core.errors import DriverError
 from hotfn_core.model import Exit
 
 from .attach import HIGH_WATER, Attachment
 from .calls import Calls
-from .endpoint import Endpoint, server_pid
+from .endpoint import Endpoint
 from .engine import State
 from .trouble import NoSuchContainer
 
@@ -42,8 +42,11 @@ STUCK = 15.0
 class Keeper(Protocol):
     """The driver, as far as a container needs it."""
 
-    calls: Calls
-    endpoint: Endpoint
+    @property
+    def calls(self) -> Calls: ...
+
+    @property
+    def endpoint(self) -> Endpoint: ...
 
     def discard(self, container: EngineContainer) -> None: ...
 
@@ -272,7 +275,7 @@ class EngineContainer(Container):
         try:
             state = await self._wait_for_exit()
             while state.running:
-                if why or self._other_server(await self._server()):
+                if why or self._other_server(await self._calls(self._keeper.endpoint.probe)):
                     await self._calls(self._calls.engine.kill, self.full_id, "SIGKILL")
                     self._exited(Exit(detail=f"the connection to {self._calls.engine.name} was lost {why}".strip()))
                     return
@@ -292,11 +295,6 @@ class EngineContainer(Container):
             if not state.running:
                 break
         return state
-
-    async def _server(self) -> int | None:
-        """Return who listens for the engine now."""
-        probe = await self._keeper.endpoint.connect(lambda: _Probe())
-        return probe.pid
 
     def _other_server(self, pid: int | None) -> bool:
         return self.streams is not None and pid != self.streams.server
@@ -355,13 +353,3 @@ class EngineContainer(Container):
     def _cancel_timers(self) -> None:
         for name in list(self._timers):
             self._cancel_timer(name)
-
-
-class _Probe(asyncio.Protocol):
-    """A connection that only looks who answers."""
-
-    pid: int | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.pid = server_pid(transport.get_extra_info("socket"))
-        transport.close()

@@ -41,7 +41,7 @@ class DockerEngine(Engine):
         about = About(str(facts.get("Version", "")), str(facts.get("ApiVersion", "")))
         if _version(about.api) < OLDEST_API:
             raise DriverUnavailable(
-                f"docker at {self.endpoint.url} is version {about.version or 'unknown'} with API {about.api or 'unknown'}: "
+                f"docker at {self.endpoint.url} is version {about.version or '?'} with API {about.api or '?'}: "
                 f"hotfn needs API {'.'.join(map(str, OLDEST_API))} (Docker 19.03) or newer"
             )
         api = min(_version(about.api), NEWEST_API)

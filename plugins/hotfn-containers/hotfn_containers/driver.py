@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
@@ -18,7 +18,7 @@ from .attach import attach
 from .calls import Calls
 from .container import EngineContainer
 from .endpoint import Endpoint
-from .engine import Engine, Found
+from .engine import Engine, Found, Image
 from .images import Images
 from .options import Options, parse
 from .plan import Plan, confinement, make_plan
@@ -92,8 +92,8 @@ class EngineDriver(Driver):
         plan = make_plan(spec, parse(self.name, spec.options))
         calls = self.calls
         assert self._images is not None
-        await self._images.ready(plan)
-        work = calls.work(self._bring_up(plan, spec.instance, receiver), f"start {spec.instance}")
+        image = await self._images.ready(plan)
+        work = calls.work(self._bring_up(plan, image, spec.instance, receiver), f"start {spec.instance}")
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -114,9 +114,9 @@ class EngineDriver(Driver):
 
     # ---- starting
 
-    async def _bring_up(self, plan: Plan, instance: str, receiver: Receiver) -> EngineContainer:
+    async def _bring_up(self, plan: Plan, image: Image, instance: str, receiver: Receiver) -> EngineContainer:
         """Make and start one container; leaves none behind when it cannot be done."""
-        container = await self._make(plan, instance)
+        container = await self._make(plan, image, instance)
         try:
             await container.start(receiver)
         except BaseException:
@@ -125,7 +125,7 @@ class EngineDriver(Driver):
             raise
         return container
 
-    async def _make(self, plan: Plan, instance: str) -> EngineContainer:
+    async def _make(self, plan: Plan, image: Image, instance: str) -> EngineContainer:
         """Create a container and attach to it."""
         calls = self.calls
         name = f"hotfn-{plan.function.replace('/', '-')}-{secrets.token_hex(4)}"
@@ -138,6 +138,8 @@ class EngineDriver(Driver):
             raise
         container = EngineContainer(self, id, name)
         try:
+            assert self._images is not None
+            await self._images.check_program(plan, image, id)
             container.streams = await attach(self.endpoint, calls.engine.attach_target(id), container)
         except BaseException:
             await self._remove(calls, id)

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -57,15 +58,19 @@ class Endpoint:
         except OSError as error:  # TimeoutError is one
             raise self.unavailable(error) from error
 
-    def probe(self) -> None:
-        """Connect once and hang up, to learn why it cannot be done. Blocks. Raises DriverUnavailable."""
+    def probe(self) -> int | None:
+        """Connect once and hang up, to learn why it cannot be done. Blocks. Raises DriverUnavailable.
+
+        Returns the pid of the process that listens there, None where that cannot be told.
+        """
         try:
-            if self.unix:
-                with socket.socket(socket.AF_UNIX) as sock:
-                    sock.settimeout(CONNECT_SECONDS)
-                    sock.connect(self.unix)
-            else:
+            if not self.unix:
                 socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
+                return None
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(CONNECT_SECONDS)
+                sock.connect(self.unix)
+                return server_pid(sock)
         except OSError as error:
             raise self.unavailable(error) from error
 
@@ -115,7 +120,7 @@ def docker_endpoint() -> Endpoint:
     from docker.context import ContextAPI
 
     context = ContextAPI.get_current_context()
-    if context is not None and context.name != "default" and context.Host:
+    if context.name != "default" and context.Host:
         return Endpoint.parse("docker", context.Host, f'the context "{context.name}"')
     return Endpoint.parse("docker", "unix:///var/run/docker.sock", "the default")
 
@@ -127,5 +132,5 @@ def podman_endpoint() -> Endpoint:
         return Endpoint.parse("podman", host, "CONTAINER_HOST")
     root = "/run/podman/podman.sock"
     own = f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.getuid()}'}/podman/podman.sock"
-    path = root if os.getuid() == 0 and not os.path.exists(own) else own
+    path = root if os.getuid() == 0 and not Path(own).exists() else own
     return Endpoint.parse("podman", f"unix://{path}", "the default")

@@ -16,7 +16,7 @@ from hotfn_core.errors import DriverUnavailable
 from .endpoint import Endpoint
 from .plan import Plan
 
-REQUEST_SECONDS = 60.0
+REQUEST_SECONDS = 60
 """How long an engine may take to answer one request; starting a container is the slowest. Pulls have their own."""
 
 

@@ -6,6 +6,7 @@ import time
 
 from hotfn_core.errors import DriverError
 
+from . import program
 from .calls import Calls
 from .engine import Image
 from .plan import Plan
@@ -23,6 +24,7 @@ class Images:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._known: dict[str, tuple[float, Image]] = {}
+        self._programs: set[tuple[str, ...]] = set()  # those that were seen in their images
 
     async def ready(self, plan: Plan) -> Image:
         """Return the image of a plan, which the engine has then. Raises DriverError."""
@@ -41,10 +43,26 @@ class Images:
         """The engine says that it does not have the image any more."""
         self._known.pop(name, None)
 
+    async def check_program(self, plan: Plan, image: Image, container: str) -> None:
+        """See once that the program is in the image, in a container that was made of it. Raises DriverError."""
+        key = (image.id, program.argv(plan, image)[0], plan.options.cwd, plan.env.get("PATH", ""))
+        if key in self._programs:
+            return
+        mode, path = None, ""
+        for path in program.places(plan, image):
+            mode = await self._calls(self._calls.engine.mode, container, path)
+            if mode is not None:
+                break
+        if error := program.fault(plan, image, path, mode):
+            raise error
+        if len(self._programs) >= MOST:
+            self._programs.clear()
+        self._programs.add(key)
+
     def _check(self, plan: Plan, image: Image) -> None:
         if image.volumes and not plan.options.volumes:
             raise DriverError(
-                f"the image {plan.image} declares volumes ({', '.join(image.volumes)}), which copies could fill without a "
-                f"limit; build it without VOLUME, or set driver_options volumes = true",
+                f"the image {plan.image} declares volumes ({', '.join(image.volumes)}), which copies could fill "
+                f"without a limit; build it without VOLUME, or set driver_options volumes = true",
                 status=400,
             )

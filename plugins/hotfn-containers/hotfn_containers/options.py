@@ -142,9 +142,8 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
 
 def _networks(name: str, value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
-    if isinstance(names, list | tuple) and names:
-        if all(isinstance(one, str) and _NETWORK.fullmatch(one) for one in names):
-            return tuple(names)
+    if isinstance(names, list | tuple) and names and all(_NETWORK.fullmatch(str(one)) for one in names):
+        return tuple(map(str, names))
     raise _must(name, 'the name of a network of the engine, or a list of them, or "none"', value)
 
 

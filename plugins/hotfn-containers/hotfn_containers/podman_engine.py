@@ -6,6 +6,8 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -30,18 +32,21 @@ class PodmanEngine(Engine):
 
     name: ClassVar[str] = "podman"
     can_init: ClassVar[bool] = True
+    _processes: Mapping[str, int] = MappingProxyType({})
 
     def _make_client(self) -> Any:
         return APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
 
     def connect(self) -> About:
-        self.endpoint.probe()
+        self._processes = _may_give(self.endpoint.probe())
         facts = self._call("get", "/info")
-        version = facts.get("version") or {}
-        self.about = About(str(version.get("Version", "")), str(version.get("APIVersion", "")), tuple(_detail(facts)))
-        if not self.about.version.split(".")[0].isdecimal() or int(self.about.version.split(".")[0]) < OLDEST:
+        told = facts.get("version") or {}
+        self.about = About(str(told.get("Version", "")), str(told.get("APIVersion", "")), tuple(_detail(facts)))
+        version = self.about.version or "?"
+        major = version.split(".")[0]
+        if not major.isdecimal() or int(major) < OLDEST:
             raise DriverUnavailable(
-                f"podman at {self.endpoint.url} is version {self.about.version or 'unknown'}: hotfn needs {OLDEST}.0 or newer"
+                f"podman at {self.endpoint.url} is version {version}: hotfn needs {OLDEST}.0 or newer"
             )
         self.about = About(self.about.version, "4.0.0", self.about.detail)
         return self.about
@@ -65,7 +70,7 @@ class PodmanEngine(Engine):
         )
 
     def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
-        spec = specification(plan) | {"name": name, "labels": dict(labels)}
+        spec = specification(plan, self._processes) | {"name": name, "labels": dict(labels)}
         try:
             made = self._call("post", "/containers/create", data=json.dumps(spec))
         except Refused as error:
@@ -172,8 +177,8 @@ def _detail(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "rootless"
 
 
-def specification(plan: Plan) -> dict[str, Any]:
-    """Return a plan as what podman calls a SpecGenerator."""
+def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
+    """Return a plan as what podman calls a SpecGenerator. `processes` is the service's own limit of them."""
     options = plan.options
     spec: dict[str, Any] = {
         "image": plan.image,
@@ -187,7 +192,7 @@ def specification(plan: Plan) -> dict[str, Any]:
         "no_new_privileges": not options.new_privileges,
         "init": options.init,
         "log_configuration": {"driver": "none"},  # the streams are ours; a log would grow without a bound
-        "r_limits": [_rlimit(name, value) for name, value in plan.ulimits().items()],
+        "r_limits": [_rlimit(name, value) for name, value in {**processes, **plan.ulimits()}.items()],
         "mounts": _mounts(plan),
         "resource_limits": _resources(plan),
         "healthconfig": {"Test": ["NONE"]},
@@ -202,6 +207,17 @@ def specification(plan: Plan) -> dict[str, Any]:
     return spec | _network(options.network[0])
 
 
+def _may_give(pid: int | None) -> dict[str, int]:
+    """Return the limit of processes that a service may give. podman asks for more by itself, which is refused where
+    it may not raise limits. It counts a user's processes in all containers: `max_processes` is what bites."""
+    try:
+        lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
+    except OSError:  # it is on another machine, or another user's: then podman knows best
+        return {}
+    hard = next((line.split()[3] for line in lines if line.startswith("Max processes")), "unlimited")
+    return {"nproc": int(hard)} if hard.isdecimal() else {}
+
+
 def _network(name: str) -> dict[str, Any]:
     if name in ("none", "host", "bridge", "slirp4netns", "pasta"):
         return {"netns": {"nsmode": name}}
@@ -210,7 +226,7 @@ def _network(name: str) -> dict[str, Any]:
 
 def _rlimit(name: str, value: int) -> dict[str, Any]:
     number = (1 << 64) - 1 if value < 0 else value
-    return {"type": f"RLIMIT_{name.upper()}", "soft": number, "hard": number}
+    return {"type": name, "soft": number, "hard": number}
 
 
 def _mounts(plan: Plan) -> list[dict[str, Any]]:
