@@ -90,11 +90,21 @@ class Container(ABC):
         """
 
     async def freeze(self) -> None:
-        """Suspend the copy's processes. Optional."""
+        """Suspend the copy's processes; return when none of them runs. Optional: see `Driver.freezes`.
+
+        Called while the copy has no call, never beside a thaw. The copy may exit meanwhile: then it returns or raises,
+        and `exited` tells. `stop` may be called at any moment, also while this runs, and must work on a frozen copy:
+        with a grace it is thawed, so that it can mind being asked, and without one it is killed as it is. Cancelled it
+        may leave the copy frozen or not. Raises DriverError when the engine refuses; then the copy is stopped.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot freeze")
 
     async def thaw(self) -> None:
-        """Let a frozen copy run again. Optional."""
+        """Let a frozen copy run again; return when it can take its next bytes. Optional: see `Driver.freezes`.
+
+        As for `freeze`. When it raises, or takes longer than five seconds, the copy is stopped without grace, and the
+        call that it was thawed for gets another one.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot thaw")
 
 
@@ -102,11 +112,13 @@ class Driver(ABC):
     """A way to start copies of functions.
 
     `name` is what `driver = "..."` names. `enforces` are the limits of a FunctionSpec that it really enforces, of
-    `memory` and `cpus`; asking for another is refused unless the function says `best_effort`.
+    `memory` and `cpus`; asking for another is refused unless the function says `best_effort`. `freezes`: its
+    containers can `freeze` and `thaw`; without it the same goes for `freeze_after`.
     """
 
     name: ClassVar[str]
     enforces: ClassVar[frozenset[str]] = frozenset()
+    freezes: ClassVar[bool] = False
 
     async def open(self) -> None:
         """Connect to the engine. Raises DriverUnavailable with what to do about it. Called before launch; again only
@@ -116,6 +128,16 @@ class Driver(ABC):
     def validate(self, spec: FunctionSpec) -> None:
         """Raise ConfigError for what this driver can tell is wrong with a function without starting it:
         unknown `driver_options`, no command, no image. May be called more than once; does no IO that can be slow."""
+        return None
+
+    async def prepare(self, spec: ContainerSpec) -> None:
+        """Make ready what the copies of a function need and what may take long, an image above all. Optional.
+
+        Awaited once before the first copy of a function, and once again after hotfn has forgotten it; nobody's
+        `start_timeout` counts meanwhile, so it has a limit of its own. `spec` is that of a copy without a call, its
+        `instance` is "". Of different functions several may run at once. Raises DriverError; then calls that wait are
+        told, and the next one asks again. Cancelled when the manager is closed; then nothing of it goes on.
+        """
         return None
 
     @abstractmethod

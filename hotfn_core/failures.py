@@ -90,6 +90,15 @@ _MAKERS: dict[str, Callable[[FunctionSpec, BaseException | None], CallError]] = 
 }
 
 
+def not_in_time(spec: FunctionSpec) -> CallError:
+    """The call's own deadline passed while its function was made ready."""
+    error = QueueTimeout(
+        f"{spec.full_name} was still being made ready when the call's own deadline passed; call it later"
+    )
+    error.function = spec.full_name
+    return error
+
+
 def unavailable(spec: FunctionSpec, cause: Exception) -> CallError:
     """The driver could not be opened: no call can reach the function."""
     error = _launch_failed(spec, cause)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .driver import Container, ContainerSpec, Driver
 from .environment import copy_environment
@@ -14,6 +14,24 @@ from .model import Call, FunctionSpec
 from .observers import Observers
 from .protocol import IOProtocol, Limits
 from .stderr import LineSink, StderrReader
+
+
+def container_spec(
+    spec: FunctionSpec, protocol: IOProtocol, instance: str = "", per_call: Mapping[str, str] | None = None
+) -> ContainerSpec:
+    """Describe a copy of a function to a driver. `per_call` is what a cold protocol adds to the environment."""
+    return ContainerSpec(
+        function=spec.full_name,
+        instance=instance,
+        identity=spec.identity,
+        image=spec.image,
+        command=spec.command,
+        env=copy_environment(spec, protocol, per_call or {}),
+        memory=spec.memory,
+        cpus=spec.cpus,
+        options=spec.driver_options,
+        best_effort=spec.best_effort,
+    )
 
 
 class Launcher:
@@ -54,19 +72,7 @@ class Launcher:
     def container_spec(self, instance: Instance, call: Call | None) -> ContainerSpec:
         """Describe the copy to the driver. `call` is the one that a copy of a cold protocol is started for."""
         per_call = self._protocol.call_environment(call, self._expires(call)) if call is not None else {}
-        spec = self._spec
-        return ContainerSpec(
-            function=spec.full_name,
-            instance=instance.id,
-            identity=spec.identity,
-            image=spec.image,
-            command=spec.command,
-            env=copy_environment(spec, self._protocol, per_call),
-            memory=spec.memory,
-            cpus=spec.cpus,
-            options=spec.driver_options,
-            best_effort=spec.best_effort,
-        )
+        return container_spec(self._spec, self._protocol, instance.id, per_call)
 
     def _expires(self, call: Call) -> float:
         """Return the wall-clock time that the call will have at most."""

@@ -14,10 +14,12 @@ from typing import Any, Self
 from .admission import check_function
 from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
 from .errors import DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
-from .failures import said, unavailable
+from .failures import not_in_time, said, unavailable
+from .launcher import container_spec
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers
+from .preparing import Preparing
 from .protocol import IOProtocol
 from .registry import Registry
 from .stats import FunctionStats
@@ -51,6 +53,7 @@ class Manager:
         self._leaving: dict[Supervisor, None] = {}  # older versions of registered functions, draining; in order
         self._totals: dict[str, FunctionStats] = {}  # of dropped supervisors of registered functions
         self._drivers = OpenDrivers(self.registry)
+        self._preparing = Preparing()
         self._protocols: dict[str, IOProtocol] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -130,6 +133,7 @@ class Manager:
             for supervisor in self._all():
                 supervisor.abandon()
             self._drivers.give_up()
+            await self._preparing.aclose(CLOSE_SLACK)
             await self._finish_tasks()
             await self._drivers.aclose(CLOSE_SLACK)
 
@@ -151,7 +155,7 @@ class Manager:
             self.spawn(self._keep_hot(spec), f"hotfn open {spec.full_name}")
 
     async def open(self, function: FunctionSpec | str) -> None:
-        """Check a function and open its driver now instead of at the first call.
+        """Check a function, open its driver and make ready what it needs (its image) now instead of at the first call.
 
         Raises ConfigError, PluginError, DriverUnavailable, or ShuttingDown when the manager takes no calls any more.
         """
@@ -159,7 +163,7 @@ class Manager:
         spec = self._spec(function)
         self._check(spec)
         try:
-            opened = not self._closing and await self._drivers.open(spec.driver)
+            opened = not self._closing and await self._ready(spec)
         except HotfnError:
             raise
         except Exception as error:  # a stranger's driver that fails in its own way
@@ -190,7 +194,7 @@ class Manager:
         spec = self._specs.get(function) if isinstance(function, str) else function
         supervisor = self._supervisors.get(getattr(spec, "identity", ""))
         if supervisor is None or asyncio.get_running_loop() is not self.loop:
-            supervisor = await self._supervisor(function)
+            supervisor = await self._supervisor(function, deadline)
         fields = (
             self._ids.new() if call_id is None else checked_id(call_id),
             body if isinstance(body, bytes) else body_bytes(body),
@@ -227,7 +231,7 @@ class Manager:
 
     # ---- the way to a supervisor
 
-    async def _supervisor(self, function: FunctionSpec | str) -> Supervisor:
+    async def _supervisor(self, function: FunctionSpec | str, deadline: float | None = None) -> Supervisor:
         """Find or make the supervisor of a function: the slow path of a call."""
         self._check_loop()
         spec = self._spec(function)
@@ -235,7 +239,7 @@ class Manager:
             raise _closing(spec)
         if spec.identity not in self._supervisors:
             self._check(spec)
-            await self._open_for(spec)
+            await self._open_for(spec, deadline)
         if self._closing:
             raise _closing(spec)
         supervisor = self._supervisors.get(spec.identity)
@@ -245,14 +249,23 @@ class Manager:
             supervisor.start()
         return supervisor
 
-    async def _open_for(self, spec: FunctionSpec) -> None:
-        """Open the driver for a call, whose caller is told that it cannot be done as the end of the call."""
+    async def _open_for(self, spec: FunctionSpec, deadline: float | None) -> None:
+        """Make the function ready for a call, whose caller is told that it cannot be done as the end of the call."""
+        limit = asyncio.timeout(None if deadline is None else max(checked_deadline(deadline) - self.clock(), 0.0))
         try:
-            opened = await self._drivers.open(spec.driver)
+            async with limit:
+                opened = await self._ready(spec)
         except Exception as error:  # DriverUnavailable, or a stranger's driver that fails in its own way
-            raise unavailable(spec, error) from error
+            raise (not_in_time(spec) if limit.expired() else unavailable(spec, error)) from error
         if not opened:
             raise _closing(spec)
+
+    async def _ready(self, spec: FunctionSpec) -> bool:
+        """Open the driver and let it make ready what the function needs. Returns False when it is too late for that."""
+        if not await self._drivers.open(spec.driver):
+            return False
+        described = container_spec(spec, self._protocols[spec.format])
+        return await self._preparing.ready(self._drivers.get(spec.driver), described)
 
     def _spec(self, function: FunctionSpec | str) -> FunctionSpec:
         if isinstance(function, FunctionSpec):
@@ -307,6 +320,7 @@ class Manager:
         spec = supervisor.spec
         if self._supervisors.get(spec.identity) is supervisor:
             del self._supervisors[spec.identity]
+            self._preparing.forget(spec.identity)
         self._leaving.pop(supervisor, None)
         if spec.full_name in self._specs:
             self._totals.setdefault(spec.full_name, FunctionStats()).add(supervisor.stats())

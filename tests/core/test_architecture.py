@@ -36,7 +36,8 @@ DIRECTION: dict[str, set[str]] = {
     "deadlines": set(),
     "records": {"actions", "deadlines", "model"},
     "ledger": VALUES | {"actions", "deadlines", "records"},
-    "state": VALUES | {"actions", "deadlines", "records", "ledger"},
+    "resting": VALUES | {"actions", "deadlines", "records", "ledger"},
+    "state": VALUES | {"actions", "deadlines", "records", "resting"},
     # the contracts and who fulfils them
     "protocol": VALUES,
     "driver": VALUES,
@@ -52,14 +53,18 @@ DIRECTION: dict[str, set[str]] = {
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
     "opening": CONTRACTS | {"failures", "registry"},
+    "preparing": CONTRACTS,
     "arguments": VALUES,
     "admission": CONTRACTS | {"failures"},
     "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},
 }
-DIRECTION["copies"] = set(DIRECTION) - {"checks", "registry", "opening", "arguments", "admission", "pending", "stats"}
+DIRECTION["copies"] = set(DIRECTION) - {
+    *("checks", "registry", "opening", "preparing", "arguments", "admission", "pending", "stats")
+}
 DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "pending", "stats"}
 DIRECTION |= {
-    "manager": DIRECTION["supervisor"] | {"supervisor", "registry", "opening", "arguments", "admission"},
+    "manager": DIRECTION["supervisor"]
+    | {"supervisor", "registry", "opening", "preparing", "launcher", "arguments", "admission"},
     # what is built on it
     "__init__": CONTRACTS | {"hookspecs", "manager"},
     "config": VALUES | {"__init__"},
@@ -78,7 +83,7 @@ STRANGERS: dict[str, set[str]] = {
     "pytest": {"testing"},
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
-PURE = {"state", "ledger", "records", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
+PURE = {"state", "resting", "ledger", "records", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
 # The modules of the core that a plugin builds on: the contracts, marks, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
 PUBLIC |= {"hotfn_core.protocol", "hotfn_core.runtime", "hotfn_core.testing"}
