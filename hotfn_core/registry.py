@@ -179,7 +179,8 @@ class Registry:
 
     def _unknown(self, claims: _Claims, name: str) -> str:
         known = sorted(claims.by_name)
-        text = f'there is no {claims.kind} "{name}"{did_you_mean(name, known)}'
+        hint = did_you_mean(name, known).removeprefix("; ")
+        text = f'there is no {claims.kind} "{name}"' + (f" ({hint})" if hint else "")
         text += f"; installed: {', '.join(known)}" if known else f"; no {claims.kind} is installed"
         text += " (others come in plugins, see `hotfn plugins`)"
         if self.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ class _RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         before, command = _split(args)
         ctx.meta[_COMMAND] = command
-        return super().parse_args(ctx, before)
+        ctx.allow_extra_args = True  # so that it is us who say what is wrong with them
+        extra = super().parse_args(ctx, before)
+        if extra and not ctx.resilient_parsing:
+            raise click.UsageError(_too_many([ctx.params["function"], *extra], command), ctx)
+        return extra
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND [ARG]...]"]
@@ -46,6 +51,12 @@ def _split(args: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         return list(args), ()
     at = args.index("--")
     return list(args[:at]), tuple(args[at + 1 :])
+
+
+def _too_many(words: Sequence[str], command: Sequence[str]) -> str:
+    text = shlex.join(words)
+    hint = "name one before --" if command else f"a command and its arguments stand behind --: hotfn run -- {text}"
+    return f"{text!r} is more than one FUNCTION; {hint}"
 
 
 def _complete_function(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

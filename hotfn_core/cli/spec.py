@@ -53,7 +53,7 @@ def _nothing_to_run(function: str) -> str:
     what = f'function "{function}"' if function else "what to run"
     return (
         f"{what}: there is no functions.toml or func.yaml here; name one with -c, or give the command itself: "
-        "hotfn run -- COMMAND [ARG]..."
+        f"hotfn run -- {function or 'COMMAND [ARG]...'}"
     )
 
 

@@ -135,11 +135,14 @@ class _Kit:
             raise ConformanceError("connect must return a fresh connection each time")
 
     def check_encode(self) -> None:
-        """What is written for a call depends on the call only."""
+        """What is written for a call depends on the call only, and its body is in it."""
         for sample in self.samples:
             first, second = (_encoded(self.protocol.connect(_LIMITS), sample.call) for _ in range(2))
             if first != second:
                 raise ConformanceError(f"encode wrote {first!r} and then {second!r} for the same call")
+        one, two = (self._carried(CALL._replace(body=body)) for body in (b"1", b"2"))
+        if one == two is not None:
+            raise ConformanceError(f"encode wrote {one!r} for a call with the body b'1' and for one with b'2'")
 
     def check_cuts(self) -> None:
         """A reply is the same however its bytes are cut."""
@@ -258,6 +261,15 @@ class _Kit:
                             self._flood(sample, at, filler)
         finally:
             tracemalloc.stop()
+
+    def _carried(self, call: Call) -> bytes | None:
+        """Return what is written for a call of our own making, None when the protocol cannot carry it."""
+        try:
+            return _encoded(self.protocol.connect(_LIMITS), call)
+        except ConformanceError as error:
+            if isinstance(error.__cause__, LocalProtocolError):
+                return None
+            raise
 
     def _flood(self, sample: ReplySample, at: int, filler: bytes) -> None:
         connection = self.calling(sample.call, _TIGHT)

@@ -225,7 +225,7 @@ class TestGc:
     def test_a_driver_that_is_not_there(self, hotfn: Run, engines: Engines, tmp_path: Path) -> None:
         result = hotfn("gc", "--driver", "full", "--driver", "fulll", env=engines("full"))
         assert (result.returncode, result.stdout) == (2, b"")
-        assert b'there is no driver "fulll"; did you mean "full"' in result.stderr
+        assert b'there is no driver "fulll" (did you mean "full"?); installed: full, local' in result.stderr
         assert not (tmp_path / "swept").exists()
 
     def test_as_json(self, hotfn: Run, engines: Engines) -> None:

@@ -172,7 +172,7 @@ class TestNothingCanBeRun:
     def test_there_is_no_such_driver(self, hotfn: Run) -> None:
         result = hotfn("run", "--driver", "loca", "--", "cat")
         assert result.returncode == 2
-        assert b'Error: there is no driver "loca"; did you mean "local"?' in result.stderr
+        assert b'Error: there is no driver "loca" (did you mean "local"?); installed: local' in result.stderr
 
     def test_there_is_no_such_format(self, hotfn: Run) -> None:
         result = hotfn("run", "--format", "htp", "--", "cat")
@@ -328,7 +328,11 @@ class TestConfiguration:
             (["two", "--driver-option", "x"], b"--driver-option: write NAME=VALUE"),
             (["two", "--header", "x"], b"--header: write 'Name: value'"),
             (["two", "--timeout", "soon"], b"'soon' is not a span of time"),
-            (["two", "cat", "x"], b"Got unexpected extra arguments"),
+            (
+                ["cat", "a b"],
+                b"more than one FUNCTION; a command and its arguments stand behind --: hotfn run -- cat 'a b'",
+            ),
+            (["two", "x", "--", "cat"], b"'two x' is more than one FUNCTION; name one before --"),
             (["two", "--parallel", "0"], b"'--parallel'"),
             (["-c", "missing.toml"], b"missing.toml"),
         ],
@@ -342,6 +346,7 @@ class TestConfiguration:
         result = hotfn("run", "lines")
         assert result.returncode == 2
         assert b'function "lines": there is no functions.toml or func.yaml here' in result.stderr
+        assert result.stderr.endswith(b"or give the command itself: hotfn run -- lines\n")
 
     def test_a_func_yaml(self, hotfn: Run, tmp_path: Path) -> None:
         text = (

@@ -117,6 +117,16 @@ def test_a_right_protocol_passes() -> None:
         check(Protocol(), seed=seed)
 
 
+def test_a_protocol_may_refuse_a_body_that_the_kit_makes_up() -> None:
+    class CarriesWordsOnly(Frames):
+        def check(self, call: Call) -> None:
+            super().check(call)
+            if call.body.isdigit():
+                raise LocalProtocolError("a body must be words")
+
+    check(Protocol(CarriesWordsOnly))
+
+
 # -- bugs of a connection
 
 
@@ -267,6 +277,11 @@ class WritesTheCountOfCalls(Frames):
     def encode(self, call: Call, expires: float) -> bytes | Sequence[bytes]:
         self.count += 1
         return [b"%d" % self.count, *super().encode(call, expires)]
+
+
+class LeavesTheBodyOut(Frames):
+    def encode(self, call: Call, expires: float) -> bytes | Sequence[bytes]:
+        return super().encode(call, expires)[:1]
 
 
 class NeverEnds(Frames):

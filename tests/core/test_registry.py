@@ -233,7 +233,7 @@ class TestHooksThatFail:
 class TestAskingByName:
     def test_a_near_miss(self) -> None:
         with pytest.raises(
-            ConfigError, match='there is no driver "goood"; did you mean "good"\\?; installed: good'
+            ConfigError, match='there is no driver "goood" \\(did you mean "good"\\?\\); installed: good'
         ) as e:
             loaded(Good()).driver("goood")
         assert e.value.field == "driver"
