@@ -14,6 +14,8 @@ StopReason = Literal[
     "exited",
     "drained",
     "start_failed",
+    "freeze_failed",
+    "thaw_failed",
 ]
 LaunchReason = Literal["first", "all_busy", "recycled", "after_failure", "min_instances"]
 FailCode = Literal[
@@ -57,6 +59,18 @@ class Stop(NamedTuple):
     reason: StopReason
 
 
+class Freeze(NamedTuple):
+    """Suspend the copy, which has no call. It is frozen from now on."""
+
+    copy: int
+
+
+class Thaw(NamedTuple):
+    """Let the frozen copy run again. It starts again, as it were: it is given a call when it reports that it runs."""
+
+    copy: int
+
+
 class Fail(NamedTuple):
     """End the call with this error. `retry_after` in seconds, None where waiting does not help."""
 
@@ -69,4 +83,4 @@ class Drop(NamedTuple):
     """The function has no copies and no calls and had none for a while: forget its supervisor."""
 
 
-Action = Launch | Assign | Stop | Fail | Drop
+Action = Launch | Assign | Stop | Freeze | Thaw | Fail | Drop

@@ -30,7 +30,7 @@ def check_function(spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> 
 
 
 def _check_limits(spec: FunctionSpec, driver: Driver) -> None:
-    """Refuse a limit that the driver would not enforce, unless the spec says best_effort."""
+    """Refuse what the driver would not do: enforce a limit, or freeze. Not when the spec says best_effort."""
     for limit in LIMITS:
         if getattr(spec, limit) is not None and limit not in driver.enforces and not spec.best_effort:
             raise ConfigError(
@@ -38,3 +38,9 @@ def _check_limits(spec: FunctionSpec, driver: Driver) -> None:
                 f"another driver, or say best_effort",
                 field=limit,
             )
+    if spec.freeze_after is not None and not driver.freezes and not spec.best_effort:
+        raise ConfigError(
+            f'{spec.full_name}: the driver "{driver.name}" cannot freeze copies; leave freeze_after out, take another '
+            f"driver, or say best_effort",
+            field="freeze_after",
+        )

@@ -31,6 +31,7 @@ NUMBERS: dict[str, Number] = {
     "cpus": Number(0.01, 1024, "cores", optional=True),
     "timeout": Number(0.001, _DAY, "seconds"),
     "idle_timeout": Number(0, 30 * _DAY, "seconds"),
+    "freeze_after": Number(0, 30 * _DAY, "seconds", optional=True),
     "queue_timeout": Number(0.001, _DAY, "seconds"),
     "start_timeout": Number(0.001, _DAY, "seconds"),
     "stop_grace": Number(0, 3600, "seconds"),

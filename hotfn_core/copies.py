@@ -1,4 +1,4 @@
-"""The copies of one function: starting and stopping them, and noticing what became of them.
+"""The copies of one function: starting, freezing and stopping them, and noticing what became of them.
 
 What takes time runs in a task of its own and comes back as a fact for the rules.
 """
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
-from .actions import Action, Launch, Stop
+from .actions import Action, Freeze, Launch, Stop, StopReason, Thaw
 from .driver import Container, ContainerSpec, Driver
 from .errors import CallError, DriverError, InvalidCall, LocalProtocolError, PluginError
 from .failures import said
@@ -52,7 +52,7 @@ class Keeper(Owner, Protocol):
 
 
 class Copies:
-    """The instances of one function by their numbers, and the tasks that start and stop them.
+    """The instances of one function by their numbers, and the tasks that start, freeze, thaw and stop them.
 
     `launch_error` is why the last start failed, until one succeeds.
     """
@@ -61,6 +61,7 @@ class Copies:
         self.launch_error: BaseException | None = None
         self._instances: dict[int, Instance] = {}
         self._work: dict[int, asyncio.Task[None]] = {}  # the start or the stop of a copy
+        self._frost: dict[int, asyncio.Task[None]] = {}  # its last freeze or thaw
         self._keeper = keeper
         self._host = host
         self._spec = spec
@@ -152,6 +153,7 @@ class Copies:
         work = self._work.get(action.copy)
         if work is not None:
             work.cancel()  # a start that nobody wants any more, or an earlier stop with more grace
+        self._let_go(action.copy)
         if instance.container is not None:
             self._work[action.copy] = self._host.spawn(
                 self._end_copy(instance, instance.container, action.grace), f"hotfn stop {instance.id}"
@@ -171,14 +173,70 @@ class Copies:
         except Exception as error:  # the rules say Stop again when the grace has passed
             log.warning("%s: copy %s could not be stopped: %s", self._spec.full_name, instance.id, error)
 
+    # ---- freezing
+
+    def freeze(self, action: Freeze) -> None:
+        """Suspend a copy. Nothing is reported unless it fails: the copy counts as frozen already."""
+        instance = self._instances.get(action.copy)
+        if instance is None or instance.container is None:  # it left while this action waited for its turn
+            return
+        self.changed(instance, "frozen", "")
+        work = self._freeze(instance, instance.container)
+        self._frost[action.copy] = self._host.spawn(work, f"hotfn freeze {instance.id}")
+
+    def thaw(self, action: Thaw) -> None:
+        """Let a copy run again, behind a freeze that still goes on."""
+        instance = self._instances.get(action.copy)
+        if instance is None or instance.container is None:  # as in freeze
+            return
+        work = self._thaw(instance, instance.container, self._frost.get(action.copy))
+        self._frost[action.copy] = self._host.spawn(work, f"hotfn thaw {instance.id}")
+
+    async def _freeze(self, instance: Instance, container: Container) -> None:
+        try:
+            await container.freeze()
+        except Exception as error:  # DriverError, or a stranger's driver that fails in its own way
+            self._freezing_failed(instance, "freeze_failed", error)
+
+    async def _thaw(self, instance: Instance, container: Container, freezing: asyncio.Task[None] | None) -> None:
+        try:
+            if freezing is not None:
+                await freezing  # whoever cancels this cancels that as well
+            if instance.number not in self._frost:  # it could not be frozen, or it was stopped meanwhile
+                return
+            await container.thaw()
+        except Exception as error:  # as in _freeze
+            self._freezing_failed(instance, "thaw_failed", error)
+        else:
+            self._thawed(instance)
+
+    def _thawed(self, instance: Instance) -> None:
+        if instance.number in self._frost:
+            self.changed(instance, "idle", "thawed")
+            self._keeper.perform(self._keeper.state.copy_thawed(self._host.clock(), instance.number))
+
+    def _freezing_failed(self, instance: Instance, reason: StopReason, error: Exception) -> None:
+        if instance.number not in self._frost:  # nobody wants to know any more
+            return
+        what = "frozen" if reason == "freeze_failed" else "thawed"
+        log.warning("%s: copy %s could not be %s: %s", self._spec.full_name, instance.id, what, said(error))
+        self._keeper.perform(self._keeper.state.freezing_failed(self._host.clock(), instance.number, reason))
+
+    def _let_go(self, number: int) -> None:
+        """The copy is stopped or gone: what becomes of a freeze or a thaw of it is of no interest."""
+        frost = self._frost.pop(number, None)
+        if frost is not None:
+            frost.cancel()
+
     def gone(self, instance: Instance) -> None:
         """Nothing is left of the copy."""
         if self._instances.pop(instance.number, None) is None:
             return
         self._work.pop(instance.number, None)
+        self._let_go(instance.number)
         phase = self._keeper.state.phase(instance.number)
-        if phase == "idle" and not instance.closing:
-            self.launch_error = DriverError(f"a copy {instance.exit} while it was idle{instance.last_words()}")
+        if phase in ("idle", "frozen", "thawing") and not instance.closing:
+            self.launch_error = DriverError(f"a copy {instance.exit} while it was {phase}{instance.last_words()}")
         self.changed(instance, "gone", instance.stop_reason or ("start_failed" if phase == "starting" else "exited"))
         self._exited(instance.number)
 
@@ -187,7 +245,7 @@ class Copies:
 
     def abandon(self) -> None:
         """Let go of copies that could not be stopped, and of the tasks that tried."""
-        for task in self._work.values():
+        for task in [*self._work.values(), *self._frost.values()]:
             task.cancel()
         self._instances.clear()
 

@@ -41,11 +41,12 @@ class CallReport(NamedTuple):
 
 
 class InstanceChange(NamedTuple):
-    """A copy came to a new state: `starting`, `idle`, `busy`, `stopping` or `gone`.
+    """A copy came to a new state: `starting`, `idle`, `busy`, `frozen`, `stopping` or `gone`.
 
     `reason`: why it was started (`first`, `all_busy`, `recycled`, `after_failure`, `min_instances`) or stopped
     (`idle`, `recycled`, `timeout`, `cancelled`, `protocol_error`, `excess_output`, `exited`, `drained`,
-    `start_failed`). Idle and busy are reported for the first time only, not for every call.
+    `start_failed`, `freeze_failed`, `thaw_failed`). Idle and busy are reported for the first time only, not for every
+    call. Frozen is reported every time, and so is the end of it: idle, with the reason `thawed`.
     """
 
     function: str
@@ -92,7 +93,7 @@ def hotfn_call_finished(report: CallReport) -> None:
 
 @hookspec
 def hotfn_instance_changed(change: InstanceChange) -> None:
-    """A copy of a function was started, became ready, is being stopped, or is gone."""
+    """A copy of a function was started, became ready, was frozen or thawed, is being stopped, or is gone."""
 
 
 @hookspec

@@ -8,34 +8,39 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
-from .actions import Action, Assign, Drop, Fail, FailCode, Launch, LaunchReason, Stop, StopReason
+from .actions import Action, Assign, Drop, Fail, FailCode, Freeze, Launch, LaunchReason, Stop, StopReason, Thaw
 from .deadlines import NEVER, Deadlines
 from .model import FunctionSpec, new_tuple
 from .records import Alarm, Copy, Phase, Waiter
 
 STOP_AGAIN = 1.0  # seconds after a kill until the next one, doubled each time up to STOP_AGAIN_MAX
 STOP_AGAIN_MAX = 30.0
+THAW_LIMIT = 5.0  # seconds until a copy that does not thaw is given up
 
 
 class Ledger:
     """The books of one function.
 
-    `launched` and `stopped` (by reason) count copies. `waiting`, `starting`, `idle`, `busy` and `stopping` are how
-    many there are now. Times are seconds of one monotonic clock.
+    `launched` and `stopped` (by reason) count copies. `waiting`, `starting`, `idle`, `frozen`, `busy` and `stopping`
+    are how many there are now; `thawing` are those of the starting ones that were frozen. Times are seconds of one
+    monotonic clock.
     """
 
-    def __init__(self, spec: FunctionSpec, *, hot: bool) -> None:
+    def __init__(self, spec: FunctionSpec, *, hot: bool, freezes: bool) -> None:
         self.spec = spec
         self.hot = hot
+        self._freezes = freezes
         self.launched = 0
         self.stopped: Counter[str] = Counter()
         self.starting = 0
+        self.thawing = 0
         self.busy = 0
         self._actions: list[Action] = []
         self._calls: dict[str, Waiter] = {}
         self._waiting: OrderedDict[str, Waiter] = OrderedDict()  # of _calls; its first is found in O(1)
         self._copies: dict[int, Copy] = {}
         self._idle: list[Copy] = []
+        self._frozen: list[Copy] = []
         self._deadlines = Deadlines()
         self._backoff, self._drain, self._linger = Alarm(), Alarm(), Alarm()
         self._fresh: Copy | None = None  # became ready in this very fact
@@ -51,18 +56,23 @@ class Ledger:
 
     @property
     def idle(self) -> int:
-        """Copies that wait for a call."""
+        """Copies that can take a call at once."""
         return len(self._idle)
 
     @property
+    def frozen(self) -> int:
+        """Copies that have to be thawed before they can take a call."""
+        return len(self._frozen)
+
+    @property
     def alive(self) -> int:
-        """Starting, idle, busy and stopping copies: what `max_concurrency` bounds."""
+        """Copies of every phase, the stopping ones too: what `max_concurrency` bounds."""
         return len(self._copies)
 
     @property
     def useful(self) -> int:
         """Copies that serve or will serve: all but the stopping ones."""
-        return self.starting + len(self._idle) + self.busy
+        return self.starting + len(self._idle) + len(self._frozen) + self.busy
 
     @property
     def stopping(self) -> int:
@@ -131,10 +141,13 @@ class Ledger:
             assert copy.call is not None
             self._calls.pop(copy.call.id, None)  # gone already if the end of the call is why the copy leaves
             copy.call = None
-        elif copy.phase == "starting":
-            self.starting -= 1
         elif copy.phase == "idle":
             self._idle.remove(copy)
+        elif copy.phase == "frozen":
+            self._frozen.remove(copy)
+        elif copy.phase != "stopping":
+            self.starting -= 1
+            self.thawing -= copy.phase == "thawing"
         copy.phase = "stopping"
 
     def _assign(self, now: float, copy: Copy, waiter: Waiter) -> None:
@@ -163,7 +176,39 @@ class Ledger:
         self._idle.append(copy)
         until = now + self.spec.idle_timeout
         copy.idle_until = until if copy.calls else min(until, copy.idle_until)
-        self._deadlines.set(copy, min(copy.idle_until, copy.expires_at))
+        due = min(copy.idle_until, copy.expires_at)
+        if self._freezes:
+            due = min(due, self._freeze_later(now, copy))
+        self._deadlines.set(copy, due)
+
+    def _rest_again(self, now: float, copy: Copy) -> None:
+        """The copy, which was thawed, is idle for as long as it would have been anyway."""
+        self._leave(copy)
+        copy.phase = "idle"
+        self._idle.append(copy)
+        self._deadlines.set(copy, min(copy.idle_until, copy.expires_at, self._freeze_later(now, copy)))
+
+    def _freeze_later(self, now: float, copy: Copy) -> float:
+        assert self.spec.freeze_after is not None
+        copy.freeze_at = now + self.spec.freeze_after
+        return copy.freeze_at
+
+    def _freeze(self, copy: Copy) -> None:
+        """Suspend the copy, which is idle. Its deadline is for the caller to set."""
+        self._leave(copy)
+        copy.phase = "frozen"
+        copy.freeze_at = NEVER
+        self._frozen.append(copy)
+        self._actions.append(Freeze(copy.number))
+
+    def _thaw(self, now: float, copy: Copy) -> None:
+        """Wake the copy, which is frozen, for a call that waits."""
+        self._leave(copy)
+        copy.phase = "thawing"
+        self.starting += 1
+        self.thawing += 1
+        self._deadlines.set(copy, now + THAW_LIMIT)
+        self._actions.append(Thaw(copy.number))
 
     def _stop(self, now: float, copy: Copy, reason: StopReason, grace: float | None = None) -> None:
         """End the copy. It gets `stop_grace` when no other `grace` is given, and none while it starts."""

@@ -108,7 +108,7 @@ class FunctionSpec:
     `best_effort`.
     `timeout`: in the function, per call. `queue_timeout`: waiting. `start_timeout`: one start.
     `stop_grace`: between asking a copy to end and killing it. `idle_timeout`: 0 stops a copy as soon as nothing
-    waits.
+    waits. `freeze_after`: a copy that has been idle for so long is suspended until a call needs it; None never.
     `max_concurrency`, `min_instances`: most copies, and copies kept hot on purpose. `max_queue`: calls that may
     wait when all copies are busy. `max_calls`, `max_age`: recycle a copy after so many calls or seconds.
     `max_request`, `max_response`: largest bodies.
@@ -126,6 +126,7 @@ class FunctionSpec:
     cpus: float | None = None
     timeout: float = 30.0
     idle_timeout: float = 30.0
+    freeze_after: float | None = None
     queue_timeout: float = 30.0
     start_timeout: float = 30.0
     stop_grace: float = 5.0

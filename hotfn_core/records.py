@@ -8,7 +8,7 @@ from .actions import LaunchReason, StopReason
 from .deadlines import NEVER
 from .model import Call
 
-Phase = Literal["starting", "idle", "busy", "stopping"]
+Phase = Literal["starting", "idle", "frozen", "thawing", "busy", "stopping"]
 
 
 class Alarm:
@@ -43,6 +43,7 @@ class Copy(Alarm):
         "call",
         "calls",
         "expires_at",
+        "freeze_at",
         "grace",
         "idle_until",
         "last",
@@ -68,6 +69,7 @@ class Copy(Alarm):
         self.aged = False  # over max_age, and a replacement is starting
         self.idle_until = idle_until  # a replacement that nobody calls lives no longer than what it replaced
         self.expires_at = NEVER  # max_age
+        self.freeze_at = NEVER  # while it is idle
         self.stop_reason: StopReason = "idle"
         self.grace = 0.0  # left to it when it was last told to stop
         self.retry = retry  # seconds until it is told to stop again

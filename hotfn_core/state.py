@@ -1,4 +1,5 @@
-"""The rules of one function: facts in, actions out. This file owns them; no other place decides.
+"""The rules of one function: facts in, actions out. This file owns them, `resting` those for copies without a call; no
+other place decides.
 
 A method named after a fact (`call_arrived`, `copy_exited`: past tense) takes the time and returns actions (`Launch`,
 `Assign`, `Stop`, `Fail`: imperative). State has changed when the action is returned: a copy named in an `Assign` is
@@ -7,23 +8,27 @@ call that is gone (a late reply, a cancellation that crossed the answer) is lega
 
     phase       leaves it by
     starting    copy_ready -> idle;  start_timeout, disturbed, unwanted -> stopping;  copy_exited -> gone
-    idle        Assign -> busy;  idle_timeout, max_age, disturbed, draining -> stopping;  copy_exited -> gone
+    idle        Assign -> busy;  freeze_after -> frozen;
+                idle_timeout, max_age, disturbed, draining -> stopping;  copy_exited -> gone
+    frozen      Thaw -> thawing;  as idle, and freezing_failed -> stopping;  copy_exited -> gone
+    thawing     copy_thawed -> idle;  THAW_LIMIT, freezing_failed, disturbed, unwanted -> stopping;  copy_exited -> gone
     busy        call_finished -> idle or stopping;  timeout, cancelled, drain limit -> stopping;  copy_exited -> gone
     stopping    copy_exited -> gone;  every grace that passes says Stop again, with no grace left
 
-Every fact ends in `_settle`, which repeats match, expire, launch until nothing changes:
+Every fact ends in `_settle`, which repeats match, thaw, expire, launch until nothing changes:
     match       the oldest waiting call gets the copy that became idle last
+    thaw        while waiting > thawing and there is a frozen copy; of several, the one that became idle last
     expire      whatever has a deadline that has come
-    launch      while waiting > starting and alive < max_concurrency, outside of a back-off
+    launch      while waiting > starting (a thawing copy is starting) and alive < max_concurrency, outside of a back-off
 """
 
 from __future__ import annotations
 
 from .actions import Action, Fail, StopReason
 from .deadlines import NEVER
-from .ledger import Ledger
 from .model import Call, FunctionSpec
 from .records import Copy, Waiter
+from .resting import Resting
 
 BACKOFF_FIRST = 0.1  # seconds after the first failed launch, doubled by each further one
 BACKOFF_MAX = 30.0
@@ -31,17 +36,16 @@ LINGER = 60.0  # seconds without copies and calls until the function is dropped;
 RETRY_SATURATED = 1.0  # seconds after which a saturated function is worth another try
 
 
-class SupervisorState(Ledger):
+class SupervisorState(Resting):
     """The state of one function.
 
     `spec` gives the numbers; `hot` is the protocol's: the copies of a cold one are started for one call and serve only
-    that. `jitter`, from 0 to 1, stretches a back-off that this fact may begin: from half of its length to all of it.
+    that. `freezes`: the driver can do what `freeze_after` asks for. `jitter`, from 0 to 1, stretches a back-off that
+    this fact may begin: from half of its length to all of it.
     """
 
-    def __init__(self, spec: FunctionSpec, *, hot: bool = True) -> None:
-        super().__init__(spec, hot=hot)
-        self.draining = False
-        self._owed: list[float] = []  # replacements to launch: until when each may idle unused
+    def __init__(self, spec: FunctionSpec, *, hot: bool = True, freezes: bool = True) -> None:
+        super().__init__(spec, hot=hot, freezes=freezes)
         self._failures = 0  # rounds of launches that failed in a row
         self._jitter = 0.0
 
@@ -112,11 +116,27 @@ class SupervisorState(Ledger):
     def copy_disturbed(self, now: float, number: int, reason: StopReason, jitter: float = 0.0) -> list[Action]:
         """A copy without a call did what it must not: it wrote bytes that nobody asked for, or closed its stdout."""
         copy = self._copies.get(number)
-        if copy is not None and copy.phase in ("starting", "idle"):
+        if copy is not None and copy.phase not in ("busy", "stopping"):
             self._jitter = jitter
+            useless = copy.calls == 0 and copy.phase != "thawing"
             self._stop(now, copy, reason)
-            if copy.calls == 0:
+            if useless:
                 self._launch_went_wrong(now, copy)
+        return self._settle(now)
+
+    def copy_thawed(self, now: float, number: int) -> list[Action]:
+        """The copy that was frozen runs again and can take a call."""
+        copy = self._copies.get(number)
+        if copy is not None and copy.phase == "thawing":
+            self._rest_again(now, copy)
+        return self._settle(now)
+
+    def freezing_failed(self, now: float, number: int, reason: StopReason) -> list[Action]:
+        """The copy could not be frozen (`freeze_failed`) or thawed (`thaw_failed`): nobody knows whether it runs, so no
+        call may get it. A call that waits for it gets another. It is no failed launch."""
+        copy = self._copies.get(number)
+        if copy is not None and copy.phase in ("frozen", "thawing"):
+            self._lost_in_frost(now, copy, reason)
         return self._settle(now)
 
     def copy_exited(self, now: float, number: int, jitter: float = 0.0) -> list[Action]:
@@ -150,13 +170,16 @@ class SupervisorState(Ledger):
         self._end_grace(now)
         return actions + self._settle(now)
 
-    # ---- settle: match, expire, launch
+    # ---- settle: match, thaw, expire, launch
 
     def _settle(self, now: float) -> list[Action]:
-        """Repeat match, expire, launch until nothing changes, and hand over the actions."""
+        """Repeat match, thaw, expire, launch until nothing changes, and hand over the actions."""
         while True:
-            if self._idle and self._waiting:
-                self._match(now)
+            if self._waiting:
+                if self._idle:
+                    self._match(now)
+                if self._frozen:
+                    self._thaw_for_calls(now)
             if self.draining:
                 self._stop_unwanted(now)
             if (self._waiting or self._deadlines.floor <= now) and self._expire(now):
@@ -179,6 +202,15 @@ class SupervisorState(Ledger):
             self._assign(now, copy, waiter)
             if copy.last and not copy.aged:
                 self._owe()  # the next copy starts while this one still works
+
+    def _thaw_for_calls(self, now: float) -> None:
+        """Thaw a copy for each waiting call, also when another starts for it: that takes longer."""
+        while self._frozen and len(self._waiting) > self.thawing:
+            waiter = self._oldest()
+            if waiter.deadline <= now:
+                self._fail(now, waiter, "queue_timeout", RETRY_SATURATED)
+            else:
+                self._thaw(now, self._frozen[-1])
 
     def _expire(self, now: float) -> bool:
         """Act on every deadline that has come. Returns whether there was any."""
@@ -208,17 +240,10 @@ class SupervisorState(Ledger):
             self._stop(now, copy, "timeout")
         elif copy.phase == "stopping":
             self._stop_again(now, copy)
+        elif copy.phase == "thawing":
+            self._lost_in_frost(now, copy, "thaw_failed")
         else:
             self._idle_due(now, copy)
-
-    def _idle_due(self, now: float, copy: Copy) -> None:
-        surplus = self.useful - copy.aged > self._wanted()  # its replacement, if it has one, counts for it
-        if now >= copy.idle_until and surplus:
-            self._stop(now, copy, "idle")
-        elif now >= copy.expires_at and not copy.aged:
-            self._replace(now, copy)
-        else:  # kept hot on purpose
-            self._deadlines.set(copy, NEVER if copy.aged else copy.expires_at)
 
     def _launch(self, now: float) -> bool:
         """Launch what is needed and allowed. Returns whether anything was."""
@@ -230,15 +255,11 @@ class SupervisorState(Ledger):
                 idle_until = self._owed.pop()
                 if now < idle_until:  # else it would be stopped as soon as it is ready
                     self._launch_one(now, "recycled", idle_until)
-            elif self.useful < self._wanted():
+            elif (wanted := self._wanted()) and self.useful < wanted:
                 self._launch_one(now, "min_instances")
             else:
                 break
         return self.launched > before
-
-    def _wanted(self) -> int:
-        """How many copies are kept whether anybody calls or not."""
-        return self.spec.min_instances if self.hot and not self.draining else 0
 
     def _launch_for_call(self, now: float) -> None:
         if self._owed:
@@ -258,7 +279,7 @@ class SupervisorState(Ledger):
         self._leave(copy)
         self._last_end = "start_failed" if phase == "starting" else "exited"
         self.stopped[self._last_end] += 1
-        if copy.calls == 0:
+        if copy.calls == 0 and phase != "thawing":
             self._launch_went_wrong(now, copy)
         elif call is not None:
             self._fail(now, call, "instance_exited")
@@ -278,56 +299,15 @@ class SupervisorState(Ledger):
             if not self.useful:
                 self._fail(now, victim, "launch_failed", self._backoff.due - now)
 
-    # ---- recycling
-
-    def _overdue(self, now: float, copy: Copy) -> bool:
-        """Whether a copy over `max_age` must go before its next call. While nothing waits, it rests and is replaced
-        as an idle one; while its replacement starts, or none can be started, it goes on serving."""
-        return bool(self._waiting) and not copy.aged and not self._backing_off(now)
-
-    def _owe(self, idle_until: float = NEVER) -> None:
-        """A copy is about to be recycled: have another in its place, unless one is idle or will be."""
-        spare = self._idle or self.starting > len(self._waiting)
-        if self.hot and not self.draining and not spare and self.spec.idle_timeout:
-            self._owed.append(idle_until)
-
-    def _replace(self, now: float, copy: Copy) -> None:
-        """The copy is idle and over `max_age`. Where the cap allows, it serves on until its replacement is ready."""
-        if self._backing_off(now):  # a copy that works is worth more than its age
-            later = copy.idle_until if copy.idle_until > now else NEVER
-            self._deadlines.set(copy, min(later, self._backoff.due))
-        elif len(self._idle) > 1 or self.starting or len(self._copies) >= self.spec.max_concurrency:
-            self._stop(now, copy, "recycled")
-            self._owe(copy.idle_until)
-        else:
-            copy.aged = True
-            self._deadlines.set(copy, copy.idle_until)
-            self._launch_one(now, "recycled", copy.idle_until).replaces = copy
-
-    def _relieve(self, now: float, copy: Copy) -> None:
-        """The replacement is there: what it replaces ends now, or after the call that it has."""
-        old, copy.replaces = copy.replaces, None
-        if old is not None and old.phase == "idle":
-            self._stop(now, old, "recycled")
-        elif old is not None:
-            old.last = True
-
-    def _give_up(self, now: float, copy: Copy) -> None:
-        """There will be no replacement: what it was to replace stays until the next try."""
-        old, copy.replaces = copy.replaces, None
-        if old is not None:
-            old.aged = False
-            if old.phase == "idle":
-                self._idle_due(now, old)
-
     # ---- the end
 
     def _stop_unwanted(self, now: float) -> None:
         """While draining, only copies that have or will have a call are of use."""
-        for copy in self._idle[:]:
+        for copy in [*self._idle, *self._frozen]:
             self._stop(now, copy, "drained")
         if self.starting > len(self._waiting):
-            for copy in [one for one in self._copies.values() if one.phase == "starting"][len(self._waiting) :]:
+            starters = [one for phase in ("thawing", "starting") for one in self._copies.values() if one.phase == phase]
+            for copy in starters[len(self._waiting) :]:
                 self._stop(now, copy, "drained")
 
     def _drain_limit(self, now: float) -> None:

@@ -13,7 +13,8 @@ class FunctionStats:
 
     `calls` counts ended calls by outcome: "ok" or the error's code. `cold` counts calls that waited for a start, by
     reason. `launched` and `stopped` (by reason) count copies; a start that failed is in both. The gauges `waiting`
-    (calls), `starting`, `idle`, `busy` and `stopping` (copies) are of this moment.
+    (calls), `starting`, `idle`, `frozen`, `busy` and `stopping` (copies) are of this moment; a copy that is being
+    thawed counts as starting.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -23,6 +24,7 @@ class FunctionStats:
     waiting: int = 0
     starting: int = 0
     idle: int = 0
+    frozen: int = 0
     busy: int = 0
     stopping: int = 0
 
@@ -31,7 +33,7 @@ class FunctionStats:
         self.calls += other.calls
         self.cold += other.cold
         self.stopped += other.stopped
-        for name in ("launched", "waiting", "starting", "idle", "busy", "stopping"):
+        for name in ("launched", "waiting", "starting", "idle", "frozen", "busy", "stopping"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class FunctionStats:
             "waiting": self.waiting,
             "starting": self.starting,
             "idle": self.idle,
+            "frozen": self.frozen,
             "busy": self.busy,
             "stopping": self.stopping,
         }

@@ -14,7 +14,7 @@ from time import time as wall_clock
 from typing import Protocol
 
 from . import copies
-from .actions import Action, Assign, Drop, Fail, Launch, Stop, StopReason
+from .actions import Action, Assign, Drop, Fail, Freeze, Launch, Stop, StopReason, Thaw
 from .deadlines import NEVER
 from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall
@@ -40,7 +40,7 @@ class Supervisor:
 
     def __init__(self, host: Host, spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
         self.spec = spec
-        self.state = SupervisorState(spec, hot=protocol.hot)
+        self.state = SupervisorState(spec, hot=protocol.hot, freezes=driver.freezes)
         self._host = host
         self._observers = host.observers
         self._clock = host.clock
@@ -123,6 +123,7 @@ class Supervisor:
             waiting=state.waiting,
             starting=state.starting,
             idle=state.idle,
+            frozen=state.frozen,
             busy=state.busy,
             stopping=state.stopping,
         )
@@ -216,6 +217,10 @@ class Supervisor:
             self._launch(action)  # type: ignore[arg-type]
         elif kind is Stop:
             self._copies.stop(action)  # type: ignore[arg-type]
+        elif kind is Freeze:
+            self._copies.freeze(action)  # type: ignore[arg-type]
+        elif kind is Thaw:
+            self._copies.thaw(action)  # type: ignore[arg-type]
         else:
             assert kind is Drop
             self._drop()

@@ -13,7 +13,7 @@ from hotfn_core.model import FIELD_NAMES, FunctionSpec
 from .durations import parse_duration
 
 MAX_BYTES = 256 * 1024
-DURATIONS = ("timeout", "idle_timeout", "queue_timeout", "start_timeout", "stop_grace", "max_age")
+DURATIONS = ("timeout", "idle_timeout", "freeze_after", "queue_timeout", "start_timeout", "stop_grace", "max_age")
 
 Lines = Mapping[str, int]
 """Where each key stands, counted from 1; a key whose line is not known is left out."""

@@ -5,7 +5,8 @@
 the kits from their modules: `hotfn_core.testing.check_driver`, `hotfn_core.testing.check_protocol`.
 """
 
-from .fake import Behaviour, FakeContainer, FakeDriver, FakePlugin, fake_spec
+from .behaviour import Behaviour
+from .fake import FakeContainer, FakeDriver, FakePlugin, fake_spec
 from .fake_protocol import FakeColdProtocol, FakeProtocol
 from .simloop import Deadlock, RunawayLoop, SimulatedLoop, simulate
 

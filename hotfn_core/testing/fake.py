@@ -18,49 +18,8 @@ from ..errors import DriverError
 from ..hookspecs import hookimpl
 from ..model import Exit, FunctionSpec
 from ..protocol import IOProtocol
+from .behaviour import Behaviour, Script
 from .fake_protocol import FakeColdProtocol, FakeProtocol
-
-
-@dataclass(slots=True)
-class Behaviour:
-    """What one copy does, or what one answer is like. All times are in seconds.
-
-    Of the copy: `start` is how long `launch` takes, `start_error` makes it fail, `uncancellable` that it cannot be
-    called back. `early` is said and `early_exit` exited with before `launch` returns. `stop` is how long the copy takes
-    to end when it is asked, `deaf` that it has to be killed, `refusals` how often the engine refuses to stop it. After
-    `dies_idle` without a call it exits.
-
-    Of each answer: `answer` is how long it takes, `sync` that it comes from inside of the write (which no driver may
-    do), `never` that it does not come, `eof` that stdout is closed instead, `exit` that the copy exits with that code
-    instead, `garbage` that it is no reply, `late` that a second reply follows after that time, `excess` that bytes
-    follow in the same chunk, `pieces` in how many chunks it comes and `gap` the time between them, `stderr` what is
-    written to the log halfway.
-    """
-
-    start: float = 0.0
-    start_error: str = ""
-    uncancellable: bool = False
-    early: bytes = b""
-    early_exit: int | None = None
-    stop: float = 0.0
-    deaf: bool = False
-    refusals: int = 0
-    dies_idle: float | None = None
-    answer: float = 0.0
-    sync: bool = False
-    never: bool = False
-    eof: bool = False
-    exit: int | None = None
-    garbage: bool = False
-    late: float | None = None
-    excess: bool = False
-    pieces: int = 1
-    gap: float = 0.0
-    stderr: bytes = b""
-
-
-Script = Callable[[random.Random], Behaviour]
-"""Draws the behaviour of a new copy, and of each answer."""
 
 
 class FakeContainer(Container):
@@ -70,6 +29,7 @@ class FakeContainer(Container):
         self.id = spec.instance
         self.spec = spec
         self.exited = False
+        self.frozen = self._ending = False
         self.calls = 0
         self._driver = driver
         self._receiver = receiver
@@ -82,13 +42,18 @@ class FakeContainer(Container):
         self._unanswered = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._dying: asyncio.TimerHandle | None = None
+        self._held: list[Callable[[], None]] = []  # what it would have done, were it not frozen
         self._be_idle()
 
     def write(self, data: bytes) -> None:
         if self.exited:
             return
         self._inbox += data
-        while b"\n" in self._inbox:
+        if not self.frozen:
+            self._read()
+
+    def _read(self) -> None:
+        while b"\n" in self._inbox and not self.exited:
             line, self._inbox = self._inbox.split(b"\n", 1)
             self._asked(line)
 
@@ -114,9 +79,34 @@ class FakeContainer(Container):
         if self._refusals:
             self._refusals -= 1
             raise DriverError("the engine refuses")
+        self._ending = True
+        self._run_again()
         killed = self._behaviour.deaf or self._behaviour.stop > grace
         self.later(grace if killed else self._behaviour.stop, self.die, Exit(signal=9 if killed else 15))
         await self._gone.wait()
+
+    async def freeze(self) -> None:
+        self._driver.note("freeze", self.id)
+        await asyncio.sleep(self._behaviour.freeze)
+        if self._behaviour.freeze_error:
+            raise DriverError(self._behaviour.freeze_error)
+        self.frozen = not self._ending
+
+    async def thaw(self) -> None:
+        self._driver.note("thaw", self.id)
+        await asyncio.sleep(self._behaviour.thaw)
+        if self._behaviour.thaw_exit is not None:
+            self.die(Exit(code=self._behaviour.thaw_exit))
+        if self._behaviour.thaw_error:
+            raise DriverError(self._behaviour.thaw_error)
+        self._run_again()
+
+    def _run_again(self) -> None:
+        self.frozen = False
+        for one in self._held:
+            self._loop.call_soon(one)
+        self._held = []
+        self._read()
 
     def die(self, exit: Exit) -> None:
         """End the copy, as a test may also do from outside."""
@@ -141,11 +131,13 @@ class FakeContainer(Container):
             self._receiver.stderr_received(data)
 
     def later(self, seconds: float, callback: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
-        """Do something after a while, unless the copy is gone by then."""
+        """Do something after a while, unless the copy is gone by then; a frozen one does it when it runs again."""
 
         def ring() -> None:
             self._timers.discard(timer)
-            if not self.exited:
+            if self.frozen:
+                self._held.append(ring)
+            elif not self.exited:
                 callback(*arguments)
 
         timer = self._loop.call_later(seconds, ring)
@@ -210,6 +202,7 @@ class FakeDriver(Driver):
 
     name: ClassVar[str] = "fake"
     enforces: ClassVar[frozenset[str]] = frozenset({"memory", "cpus"})
+    freezes: ClassVar[bool] = True
 
     def __init__(
         self, copies: Behaviour | Script | None = None, answers: Behaviour | Script | None = None, *, seed: int = 0

@@ -60,7 +60,8 @@ def calls(**fields: Any) -> SearchStrategy[Call]:
 
 
 def specs(**fields: Any) -> SearchStrategy[FunctionSpec]:
-    """Functions that are legal and busy: few copies, short queues, every timeout, with and without recycling.
+    """Functions that are legal and busy: few copies, short queues, every timeout, with and without freezing and
+    recycling.
 
     Driver, format, command, limits and headers keep their defaults unless they are given.
     """
@@ -69,6 +70,7 @@ def specs(**fields: Any) -> SearchStrategy[FunctionSpec]:
         "command": ("function",),
         "timeout": spans(),
         "idle_timeout": st.just(0.0) | spans(),
+        "freeze_after": st.none() | st.just(0.0) | spans(),
         "queue_timeout": spans(),
         "start_timeout": spans(),
         "stop_grace": st.just(0.0) | spans(),

@@ -20,7 +20,10 @@ class Body:
     call: str = ""  # the one it runs, or (cold) starts for
     phase: str = "starting"
     ready: float = NEVER
-    idle_since: float = NEVER
+    idle_since: float = NEVER  # whether frozen meanwhile or not
+    rested: float = NEVER  # idle, and not frozen, since then
+    thaw_due: float = NEVER
+    lost: bool = False  # a call waited for it to thaw, and it did not
     calls: int = 0
     expires: float = NEVER
     told: float = NEVER  # when it is told again to stop
@@ -43,6 +46,8 @@ class Books:
     ended: dict[str, str] = field(default_factory=dict)
     copies: dict[int, Body] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
+    frozen: list[int] = field(default_factory=list)
+    frost_from: float = 0.0  # nothing is frozen before
     launched: int = 0
     fresh: int = 0
     arriving: str = ""
@@ -65,7 +70,11 @@ class Books:
         return sum(copy.phase == phase for copy in self.copies.values())
 
     def useful(self) -> int:
-        return self.count("starting") + self.count("idle") + self.count("busy")
+        return self.starters() + self.count("idle") + self.count("frozen") + self.count("busy")
+
+    def starters(self) -> int:
+        """Copies that will take a call without a further decision."""
+        return self.count("starting") + self.count("thawing")
 
     def wanted(self) -> int:
         return 0 if self.draining or not self.hot else self.spec.min_instances
@@ -138,11 +147,26 @@ class Books:
 
     def copy_disturbed(self, number: int, reason: str, jitter: float) -> None:
         copy = self.copies.get(number)
-        if copy is not None and copy.phase in ("starting", "idle"):
+        if copy is not None and copy.phase in ("starting", "idle", "frozen", "thawing"):
             self.jitter = jitter
+            thawing = copy.phase == "thawing"
             self.leave(copy, reason)
-            if copy.calls == 0:
+            if copy.calls == 0 and not thawing:
                 self.launch_went_wrong(copy)
+
+    def copy_thawed(self, number: int) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.phase == "thawing":
+            copy.phase = "idle"
+            copy.rested = self.now
+            self.idle.append(number)
+
+    def freezing_failed(self, number: int, reason: str) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.phase in ("frozen", "thawing"):
+            copy.lost = copy.phase == "thawing"
+            self.frost_from = self.now + 60.0
+            self.leave(copy, reason)
 
     def copy_exited(self, number: int, jitter: float) -> None:
         copy = self.copies.pop(number, None)
@@ -152,11 +176,10 @@ class Books:
         if copy.phase == "stopping":
             return
         self.last_end = "start_failed" if copy.phase == "starting" else "exited"
-        if copy.phase == "idle":
-            self.idle.remove(number)
+        self.forget(copy)
         if copy.phase == "busy":
             self.must_fail[copy.call] = "instance_exited"
-        elif copy.calls == 0:
+        elif copy.calls == 0 and copy.phase != "thawing":
             self.launch_went_wrong(copy)
 
     def time_passed(self, jitter: float) -> None:
@@ -187,14 +210,20 @@ class Books:
         self.queue = [one for one in self.queue if one.id != call]
 
     def leave(self, copy: Body, reason: str) -> None:
-        if copy.phase == "idle":
-            self.idle.remove(copy.number)
+        self.forget(copy)
         copy.phase = "leaving"
         self.must_stop[copy.number] = reason
 
+    def forget(self, copy: Body) -> None:
+        """No call and no rest for this copy any more."""
+        if copy.phase == "idle":
+            self.idle.remove(copy.number)
+        elif copy.phase == "frozen":
+            self.frozen.remove(copy.number)
+
     def rest(self, copy: Body) -> None:
         copy.phase = "idle"
-        copy.idle_since = self.now
+        copy.idle_since = copy.rested = self.now
         self.idle.append(copy.number)
 
     def launch_went_wrong(self, copy: Body) -> None:

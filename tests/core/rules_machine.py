@@ -23,6 +23,8 @@ from .rules_model import Model
 
 RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_output"]
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some
+QUIET = ("starting", "idle", "frozen", "thawing")  # without a call
+CROSSING = ["ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
 SPAN = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, 10.0, 60.0])
 JITTER = st.sampled_from([0.0, 0.5, 1.0])
 PATIENCE = st.none() | st.sampled_from([-1.0, 0.0, 0.25, 1.0, 5.0, 50.0])
@@ -64,8 +66,9 @@ class RulesMachine(RuleBasedStateMachine):
 
     def compare(self) -> None:
         rules, model = self.real, self.model
-        for phase in ("starting", "idle", "busy", "stopping"):
+        for phase in ("idle", "frozen", "thawing", "busy", "stopping"):
             assert getattr(rules, phase) == model.count(phase), phase
+        assert rules.starting == model.starters()
         assert {number: rules.phase(number) for number in model.copies} == {
             number: copy.phase for number, copy in model.copies.items()
         }
@@ -83,9 +86,13 @@ class RulesMachine(RuleBasedStateMachine):
         assert due <= earliest, "something would be missed"
         if self.model.dropped:
             assert due == NEVER
-        elif self.model.spec.max_age is None and self.model.spec.max_calls is None:
+        elif self.model.spec.max_age is None and self.model.spec.max_calls is None and self.thaw_weather():
             linger = NEVER if self.model.empty_since is None else self.model.empty_since + 60.0
             assert due == min(earliest, linger), "woken for nothing"
+
+    def thaw_weather(self) -> bool:
+        """No copy was lost in the frost lately: one that would freeze finds out at its time that it may not."""
+        return self.model.now >= self.model.frost_from
 
     def bounded(self) -> None:
         """What the rules remember is no more than there is."""
@@ -124,6 +131,8 @@ class RulesMachine(RuleBasedStateMachine):
             self.arrive(None)
             for number in self.numbers("starting"):
                 self.tell("copy_ready", number)
+            for number in self.numbers("thawing"):
+                self.tell("copy_thawed", number)
             for number in self.numbers("busy"):
                 self.tell("call_finished", number, None)
 
@@ -154,12 +163,46 @@ class RulesMachine(RuleBasedStateMachine):
     def obey(self, which: int) -> None:
         self.tell("copy_exited", pick(self.numbers("stopping"), which), 0.0)
 
-    @precondition(lambda self: self.numbers("starting", "idle"))
+    @precondition(lambda self: self.numbers(*QUIET))
     @rule(which=ANY, jitter=JITTER)
     def disturb(self, which: int, jitter: float) -> None:
-        self.tell("copy_disturbed", pick(self.numbers("starting", "idle"), which), "excess_output", jitter)
+        self.tell("copy_disturbed", pick(self.numbers(*QUIET), which), "excess_output", jitter)
 
-    @rule(which=st.integers(0, 12), fact=st.sampled_from(["ready", "finished", "disturbed", "exited", "cancelled"]))
+    @precondition(lambda self: self.numbers("thawing"))
+    @rule(which=ANY)
+    def thaw(self, which: int) -> None:
+        self.tell("copy_thawed", pick(self.numbers("thawing"), which))
+
+    @precondition(lambda self: self.numbers("frozen", "thawing"))
+    @rule(which=ANY, freezing=st.booleans())
+    def be_lost_in_frost(self, which: int, freezing: bool) -> None:
+        """A copy cannot be thawed, or the freeze fails that its thaw waits for."""
+        number = pick(self.numbers("frozen", "thawing"), which)
+        freezing = freezing or self.model.copies[number].phase == "frozen"
+        self.tell("freezing_failed", number, "freeze_failed" if freezing else "thaw_failed")
+
+    @precondition(lambda self: self.numbers("idle") and self.model.freeze_after() < NEVER)
+    @rule()
+    def fall_asleep(self) -> None:
+        """Nobody calls until something freezes."""
+        self.wait(self.model.freeze_after())
+
+    @precondition(lambda self: self.numbers("frozen"))
+    @rule(how=st.sampled_from(["thaws", "thaws", "for nobody", "exits", "is lost"]))
+    def wake_up(self, how: str) -> None:
+        """A call comes for a frozen copy; not all goes well in the time that it takes to thaw."""
+        self.arrive(None)
+        if how == "for nobody" and str(self.calls) in self.open_calls():
+            self.tell("call_cancelled", str(self.calls))
+        for number in self.numbers("thawing"):
+            if how == "exits":
+                self.tell("copy_exited", number, 1.0)
+            elif how == "is lost":
+                self.tell("freezing_failed", number, "thaw_failed")
+            else:
+                self.tell("copy_thawed", number)
+
+    @rule(which=st.integers(0, 12), fact=st.sampled_from(CROSSING))
     def crossed(self, which: int, fact: str) -> None:
         """A fact about somebody who is gone, or in a phase in which it means nothing, changes nothing."""
         phase = self.model.copies[which].phase if which in self.model.copies else "gone"
@@ -168,7 +211,11 @@ class RulesMachine(RuleBasedStateMachine):
             actions = self.tell("copy_ready", which)
         elif fact == "finished" and phase != "busy":
             actions = self.tell("call_finished", which, None)
-        elif fact == "disturbed" and phase not in ("starting", "idle"):
+        elif fact == "thawed" and phase != "thawing":
+            actions = self.tell("copy_thawed", which)
+        elif fact == "lost" and phase not in ("frozen", "thawing"):
+            actions = self.tell("freezing_failed", which, "thaw_failed")
+        elif fact == "disturbed" and phase not in QUIET:
             actions = self.tell("copy_disturbed", which, "excess_output", 1.0)
         elif fact == "exited" and phase == "gone":
             actions = self.tell("copy_exited", which, 1.0)
@@ -235,13 +282,15 @@ class RulesMachine(RuleBasedStateMachine):
             raise AssertionError("never comes to rest")
         assert not self.open_calls()
         assert set(self.model.ended) == set(self.model.arrived)
-        assert len(self.model.copies) == self.model.wanted() == self.real.idle
+        assert len(self.model.copies) == self.model.wanted() == self.real.idle + self.real.frozen
         assert self.model.dropped == (self.model.wanted() == 0)
 
     def behave(self, *, answers: bool) -> bool:
         """Do the next thing that a good world does. Returns whether there was any."""
         if answers and self.numbers("starting"):
             self.tell("copy_ready", self.numbers("starting")[0])
+        elif answers and self.numbers("thawing"):
+            self.tell("copy_thawed", self.numbers("thawing")[0])
         elif answers and self.numbers("busy"):
             self.tell("call_finished", self.numbers("busy")[0], None)
         elif self.numbers("stopping"):
@@ -256,4 +305,4 @@ class RulesMachine(RuleBasedStateMachine):
     def at_rest(self) -> bool:
         """Only recycling goes on for ever, where copies are kept hot and have a max_age."""
         kept = self.model.wanted()
-        return 0 < kept == len(self.model.copies) == self.real.idle
+        return 0 < kept == len(self.model.copies) == self.real.idle + self.real.frozen

@@ -7,7 +7,7 @@ call, which reason, which second) are predicted; the rest is checked to be legal
 
 from __future__ import annotations
 
-from hotfn_core.actions import Action, Assign, Drop, Fail, Launch, Stop
+from hotfn_core.actions import Action, Assign, Drop, Fail, Freeze, Launch, Stop, Thaw
 from hotfn_core.model import Call
 
 from .rules_books import NEVER, Body, Books
@@ -25,6 +25,10 @@ class Model(Books):
             self.assign(action)
         elif isinstance(action, Stop):
             self.stop(action)
+        elif isinstance(action, Freeze):
+            self.freeze(action)
+        elif isinstance(action, Thaw):
+            self.thaw(action)
         elif isinstance(action, Fail):
             self.fail(action)
         else:
@@ -35,7 +39,8 @@ class Model(Books):
         assert not self.full(), "over max_concurrency"
         assert not self.backing_off(), "launched in a back-off"
         copy = Body(action.copy, action.reason, self.now, action.call_id)
-        if len(self.queue) > self.count("starting"):
+        if len(self.queue) > self.starters():
+            assert not self.frozen, "launched beside a frozen copy"
             assert action.reason == self.reason_to_start()
             uncovered = [call.id for call in self.queue if self.starter_of(call.id) is None]
             assert action.call_id == ("" if self.hot else uncovered[0])
@@ -52,12 +57,12 @@ class Model(Books):
             assert self.useful() < self.wanted()
             return
         assert action.reason == "recycled"
-        if not any(self.over_age(self.copies[number]) for number in self.idle):
+        if not any(self.over_age(self.copies[number]) for number in self.idle + self.frozen):
             assert self.replaceable > 0, "a replacement for nothing"
             self.replaceable -= 1
 
     def reason_to_start(self) -> str:
-        if self.count("busy") or self.count("starting"):
+        if self.count("busy") or self.starters():
             return "all_busy"
         if self.last_end in ("", "idle", "drained"):
             return "first"
@@ -84,6 +89,26 @@ class Model(Books):
         copy.calls += 1
         self.replaceable += self.worn(copy)
 
+    def freeze(self, action: Freeze) -> None:
+        copy = self.copies[action.copy]
+        assert copy.phase == "idle", f"frozen while it was {copy.phase}"
+        assert self.freeze_after() < NEVER, "frozen though nobody asked for it"
+        assert not self.queue, "frozen while a call waits"
+        assert self.now >= copy.rested + self.freeze_after(), "frozen too early"
+        assert self.now >= self.frost_from, "frozen too soon after one that failed"
+        self.idle.remove(action.copy)
+        self.frozen.append(action.copy)
+        copy.phase = "frozen"
+
+    def thaw(self, action: Thaw) -> None:
+        copy = self.copies[action.copy]
+        assert copy.phase == "frozen", f"thawed while it was {copy.phase}"
+        assert not self.idle, "thawed beside an idle copy"
+        assert len(self.queue) > self.count("thawing"), "thawed for nobody"
+        assert action.copy == self.frozen.pop(), "not the copy that became idle last"
+        copy.phase = "thawing"
+        copy.thaw_due = self.now + 5.0
+
     def stop(self, action: Stop) -> None:
         copy = self.copies[action.copy]
         if copy.phase == "stopping":
@@ -91,11 +116,11 @@ class Model(Books):
             return
         aborting = self.draining and self.now >= self.drain_due and action.reason == "drained"
         starting = copy.phase == "starting" or copy.ready == NEVER
-        assert action.grace == (0.0 if starting else self.spec.stop_grace) or (aborting and action.grace == 0.0)
         if self.must_stop.pop(action.copy, None) != action.reason:
             self.check_stop(copy, action.reason, aborting)
-        if copy.phase == "idle":
-            self.idle.remove(copy.number)
+        at_once = starting or copy.lost
+        assert action.grace == (0.0 if at_once else self.spec.stop_grace) or (aborting and action.grace == 0.0)
+        self.forget(copy)
         copy.phase = "stopping"
         copy.stop_reason = self.last_end = action.reason
         copy.told = self.now + (0.0 if self.fact == "kill_requested" and action.grace else action.grace or 1.0)
@@ -114,21 +139,26 @@ class Model(Books):
     def check_stop(self, copy: Body, reason: str, aborting: bool) -> None:
         """A stop that follows from no fact but from a rule."""
         if reason == "idle":
-            assert copy.phase == "idle"
-            assert not self.queue
+            assert copy.phase in ("idle", "frozen")
+            assert len(self.queue) <= (self.count("thawing") if copy.phase == "frozen" else 0)
             assert self.heir(copy) or self.now >= copy.idle_since + self.spec.idle_timeout, "stopped too early"
             assert self.useful() > self.wanted(), "kept hot on purpose"
         elif reason == "recycled":
-            assert copy.phase == "idle"
+            assert copy.phase in ("idle", "frozen", "thawing")
             assert self.over_age(copy)
             self.replaceable += 1
         elif reason == "start_failed":
             assert copy.phase == "starting"
             assert self.now >= copy.launched + self.spec.start_timeout
+        elif reason == "thaw_failed":
+            assert copy.phase == "thawing"
+            assert self.now >= copy.thaw_due, "given up too early"
+            copy.lost = True
+            self.frost_from = self.now + 60.0
         else:
             assert reason == "drained"
             assert self.draining
-            assert copy.phase == "idle" or aborting or self.count("starting") > len(self.queue)
+            assert copy.phase in ("idle", "frozen") or aborting or self.starters() > len(self.queue)
 
     def fail(self, action: Fail) -> None:
         waiting = any(call.id == action.call_id for call in self.queue)
@@ -156,7 +186,7 @@ class Model(Books):
             assert self.now >= min(self.queue_due(limits[0]), self.own_deadline(limits[0])), "failed too early"
         elif action.code == "saturated":
             assert action.call_id == self.arriving == self.queue[-1].id
-            assert len(self.queue) - self.count("starting") > self.spec.max_queue, "room in the queue"
+            assert len(self.queue) - self.starters() > self.spec.max_queue, "room in the queue"
         else:
             assert action.code == "shutting_down"
             assert limits
@@ -179,7 +209,7 @@ class Model(Books):
         assert not self.must_stop
         assert not self.must_fail
         if self.queue and self.queue[-1].id == self.arriving:
-            assert len(self.queue) - self.count("starting") <= self.spec.max_queue, "the queue is too long"
+            assert len(self.queue) - self.starters() <= self.spec.max_queue, "the queue is too long"
         self.arriving, self.fresh = "", 0
         if self.now >= self.drain_rings or self.dropped:
             self.drain_rings = NEVER
@@ -189,7 +219,9 @@ class Model(Books):
 
     def check_work(self) -> None:
         assert not (self.queue and self.idle), "a call waits beside an idle copy"
-        if len(self.queue) > self.count("starting"):
+        if len(self.queue) > self.count("thawing"):
+            assert not self.frozen, "a call waits beside a frozen copy"
+        if len(self.queue) > self.starters():
             assert self.full() or self.backing_off(), "a call waits and nobody starts"
         if self.useful() < self.wanted():
             assert self.full() or self.backing_off(), "fewer than min_instances"
@@ -204,7 +236,8 @@ class Model(Books):
             self.empty_since = self.now
         if self.draining:
             assert not self.idle, "idle while draining"
-            assert self.count("starting") <= len(self.queue), "started for nobody while draining"
+            assert not self.frozen, "frozen while draining"
+            assert self.starters() <= len(self.queue), "started for nobody while draining"
             assert self.dropped == empty
         if self.now >= self.drain_due:
             assert self.count("stopping") == len(self.copies)
@@ -214,7 +247,7 @@ class Model(Books):
 
     def check_nothing_is_late(self) -> None:
         assert self.now < self.earliest(), "a deadline has passed and nothing happened"
-        for number in self.idle:
+        for number in self.idle + self.frozen:
             copy = self.copies[number]
             if self.over_age(copy):
                 heirs = [one for one in self.copies.values() if one.phase == "starting" and one.reason == "recycled"]
@@ -228,8 +261,12 @@ class Model(Books):
         return NEVER if call.deadline is None else call.deadline
 
     def kept(self) -> list[int]:
-        """Idle copies over idle_timeout."""
-        return [one for one in self.idle if self.now >= self.copies[one].idle_since + self.spec.idle_timeout]
+        """Copies without a call, frozen or not, over idle_timeout."""
+        rest = self.idle + self.frozen
+        return [one for one in rest if self.now >= self.copies[one].idle_since + self.spec.idle_timeout]
+
+    def freeze_after(self) -> float:
+        return NEVER if self.spec.freeze_after is None or not self.hot else self.spec.freeze_after
 
     def earliest(self) -> float:
         """The first moment at which something must happen."""
@@ -244,8 +281,12 @@ class Model(Books):
                 times.append(copy.expires)
             elif copy.phase == "stopping":
                 times.append(copy.told)
+            elif copy.phase == "thawing":
+                times.append(copy.thaw_due)
             elif copy.number not in self.kept() and not (self.wanted() and self.heir(copy)):
                 times.append(copy.idle_since + self.spec.idle_timeout)
+            if copy.phase == "idle":
+                times.append(max(copy.rested + self.freeze_after(), self.frost_from))
         if self.backing_off() and not self.dropped:
             times.append(self.backoff_until)
         return [*times, self.drain_rings]

@@ -83,7 +83,8 @@ STRANGERS: dict[str, set[str]] = {
     "pytest": {"testing"},
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
-PURE = {"state", "resting", "ledger", "records", "actions", "deadlines", "model", "errors", "headers", "checks", "protocol"}
+PURE = {"actions", "checks", "deadlines", "errors", "headers", "ledger", "model", "protocol", "records", "resting"}
+PURE |= {"state"}
 # The modules of the core that a plugin builds on: the contracts, marks, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
 PUBLIC |= {"hotfn_core.protocol", "hotfn_core.runtime", "hotfn_core.testing"}

@@ -18,7 +18,7 @@ from hotfn_core import Call, ConfigError, Exit, FunctionSpec, Headers, Reply
 from hotfn_core.checks import NUMBERS
 from hotfn_core.model import FIELD_NAMES
 
-STABLE = "3adff87ab85586d0b113d8369aff7a3cd91a8c55c1cae6ec23ac0c83ae2e808c"
+STABLE = "48b24109eb96daa33f4215989d3eaecdc6129242c793489c9eb51051fd3ff351"
 
 # One legal value for every field, each different from the default.
 OTHER: dict[str, Any] = {
@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "min_instances": 1,
     "max_queue": 0,
     "max_calls": 10,
+    "freeze_after": 2.0,
     "max_age": 60.0,
     "max_request": 1000,
     "max_response": 1001,

@@ -21,7 +21,7 @@ from hotfn_core.state import SupervisorState
 
 from .rules_machine import RulesMachine
 
-MODULES = ("deadlines", "records", "ledger", "state")  # in the order in which they import one another
+MODULES = ("deadlines", "records", "ledger", "resting", "state")  # in the order in which they import one another
 SEARCH = settings(
     max_examples=400,
     stateful_step_count=60,
@@ -48,6 +48,7 @@ class Mutant(NamedTuple):
 
 _SATURATED = 'self._fail(now, waiter, "saturated", RETRY_SATURATED)'
 _KEEP = "(self._leave(copy), self._rest(now, copy))"
+_LOST = "self._lost_in_frost(now, copy, reason)"
 _GONE = "self._gone(now, copy)\n        return "
 _ABORT = 'self._fail(now, copy.call, "aborted")'
 MUTANTS = [
@@ -61,7 +62,7 @@ MUTANTS = [
     Mutant("a saturated call keeps its place", "state", _SATURATED, 'actions.append(Fail(call.id, "saturated", 1.0))'),
     Mutant("queue_timeout left in the past", "state", "_queue_due() <= now:", "_queue_due() < now:"),
     Mutant("told to stop only twice", "ledger", "self._deadlines.set(copy, now + copy.retry)\n", "pass\n"),
-    Mutant("idle_timeout not armed again", "ledger", "min(copy.idle_until, copy.ex", "min(NEVER, copy.ex"),
+    Mutant("idle_timeout not armed again", "ledger", "due = min(copy.idle_until,", "due = min(NEVER,"),
     Mutant("start_timeout never armed", "ledger", "self._deadlines.set(copy, now + self.spec.start_timeout)", "pass"),
     Mutant("rings at a time that has moved", "deadlines", "elif thing.due == when:", "elif thing.due < NEVER:"),
     Mutant("kept after a timeout", "state", 'self._stop(now, copy, "timeout")', _KEEP),
@@ -75,17 +76,51 @@ MUTANTS = [
     Mutant("launches during the back-off", "state", "self._backoff.due == NEVER and len", "len"),
     Mutant("starts that fail side by side add up", "state", "if not self._backing_off(now):  #", "if True:  #"),
     Mutant("fails a call that others can serve", "state", "if not self.useful:\n", "if True:\n"),
-    Mutant("a replaced copy is not stopped", "state", 'self._stop(now, old, "recycled")', "pass"),
+    Mutant("a replaced copy is not stopped", "resting", 'self._stop(now, old, "recycled")', "pass"),
     Mutant("one call more than max_calls", "ledger", "copy.calls == self.spec.max", "copy.calls - 1 == self.spec.max"),
     Mutant("a cold copy is used again", "ledger", "copy.last = not self.hot or", "copy.last ="),
     Mutant("max_age forgotten", "state", "copy.expires_at = now + self.spec.max_age", "pass"),
-    Mutant("min_instances not kept", "state", "surplus = self.useful - copy.aged > self._wanted()", "surplus = True"),
-    Mutant("min_instances not launched", "state", "elif self.useful < self._wanted():", "elif False:"),
-    Mutant("drain keeps an idle copy", "state", "for copy in self._idle[:]:", "for copy in self._idle[1:]:"),
+    Mutant("min_instances not kept", "resting", "surplus = self.useful - copy.aged > self._wanted()", "surplus = True"),
+    Mutant("min_instances not launched", "state", "and self.useful < wanted:", "and False:"),
+    Mutant("drain keeps an idle copy", "state", "in [*self._idle,", "in [*self._idle[1:],"),
     Mutant("drain keeps starters for nobody", "state", "if self.starting > len(self._waiting):", "if False:"),
     Mutant("the drain limit spares calls", "state", _ABORT, "continue"),
     Mutant("dropped though a call has come", "state", "if self._linger.due != NEVER:", "if False:"),
     Mutant("never dropped", "state", "self._deadlines.set(self._linger, now + LINGER)", "pass"),
+    Mutant("a frozen copy passes for idle", "ledger", "self._frozen.append(copy)", "self._idle.append(copy)"),
+    Mutant("frozen too early", "resting", "if now >= copy.freeze_at:", "if self._freezes:"),
+    Mutant("never frozen", "resting", "self._freeze(copy)", "copy.freeze_at = NEVER"),
+    Mutant("never thawed", "state", "self._thaw_for_calls(now)\n", "pass\n"),
+    Mutant("thawed for a call that is covered", "state", "len(self._waiting) > self.thawing", "self._waiting"),
+    Mutant("a slow start keeps a call from a thaw", "state", "> self.thawing", "> self.starting"),
+    Mutant(
+        "the copy frozen longest is thawed",
+        "state",
+        "self._thaw(now, self._frozen[-1])",
+        "self._thaw(now, self._frozen[0])",
+    ),
+    Mutant(
+        "a thaw without end", "ledger", "self._deadlines.set(copy, now + THAW_LIMIT)", "self._deadlines.forget(copy)"
+    ),
+    Mutant("kept after a failed freeze", "state", _LOST, "self._rest_again(now, copy)"),
+    Mutant("a failed thaw is a failed start", "state", _LOST, f"({_LOST}, self._launch_went_wrong(now, copy))"),
+    Mutant("grace for what does not thaw", "resting", '0.0 if copy.phase == "thawing" else None', "None"),
+    Mutant("frozen again at once after a failure", "resting", "self._freeze_from = now + FREEZE_PAUSE", "pass"),
+    Mutant("an exit in the thaw fails the call", "state", 'and phase != "thawing":', "and True:"),
+    Mutant("idle_timeout anew by a thaw", "state", "self._rest_again(now, copy)", _KEEP),
+    Mutant("idle_timeout forgotten in the frost", "resting", "times = (copy.idle_until,", "times = ("),
+    Mutant(
+        "max_age forgotten in the frost", "ledger", "copy.freeze_at = NEVER", "copy.freeze_at = copy.expires_at = NEVER"
+    ),
+    Mutant("frozen once only", "ledger", "copy.expires_at, self._freeze_later(now, copy))", "copy.expires_at)"),
+    Mutant(
+        "min_instances without the frozen",
+        "ledger",
+        "len(self._idle) + len(self._frozen) + self.b",
+        "len(self._idle) + self.b",
+    ),
+    Mutant("drain keeps a frozen copy", "state", ", *self._frozen]:", "]:"),
+    Mutant("thawing for ever in the count", "ledger", 'self.thawing -= copy.phase == "thawing"', "pass"),
 ]
 
 

@@ -35,7 +35,8 @@ SPAN = 10.0  # seconds of virtual time over which the calls of one story come
 CALLS = 200  # in one story
 
 
-PHASES = "starting( idle( busy)?)?( stopping)? gone"
+FROST = "( frozen idle)*"
+PHASES = f"starting( idle{FROST}( busy{FROST})?( frozen)?)?( stopping)? gone"
 
 
 @dataclass(eq=False)
@@ -96,6 +97,7 @@ def wild_spec(dice: random.Random, name: str) -> FunctionSpec:
         timeout=dice.choice([0.5, 2.0]),
         idle_timeout=dice.choice([0.0, 0.1, 1.0, 30.0]),
         stop_grace=dice.choice([0.0, 0.5, 2.0]),
+        freeze_after=dice.choice([None, None, 0.0, 0.02, 0.5]),
         max_calls=dice.choice([None, None, 1, 7]),
         max_age=dice.choice([None, None, 1.0]),
         max_request=1000,
@@ -226,7 +228,7 @@ class Chaos:
         stats = self.manager.stats()
         for name in self.specs:
             one = stats[name]
-            assert (one.waiting, one.starting, one.idle, one.busy, one.stopping) == (0, 0, 0, 0, 0)
+            assert (one.waiting, one.starting, one.idle, one.frozen, one.busy, one.stopping) == (0,) * 6
             assert one.launched == sum(one.stopped.values())
             reports = [report for report in self.witness.reports.values() if report.function == name]
             assert one.calls == Counter(report.error or "ok" for report in reports)

@@ -311,6 +311,7 @@ def test_a_mixture_of_outcomes_is_counted_and_the_gauges_return_to_zero() -> Non
                 "waiting": 0,
                 "starting": 0,
                 "idle": 0,
+                "frozen": 0,
                 "busy": 0,
                 "stopping": 0,
             }

@@ -29,6 +29,7 @@ def specs(draw: st.DrawFn) -> FunctionSpec:
         max_queue=1000,
         queue_timeout=1000.0,
         idle_timeout=draw(st.one_of(st.just(0.0), st.floats(0.001, 5.0))),
+        freeze_after=draw(st.one_of(st.none(), st.just(0.0), st.floats(0.001, 5.0))),
         min_instances=draw(st.sampled_from([0, 0, 0, cap, 1])),
     )
 

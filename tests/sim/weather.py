@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -50,6 +51,11 @@ class Weather:
             deaf=bad(0.2),
             refusals=dice.choice([1, 2]) if bad(0.3) else 0,
             dies_idle=dice.choice([0.0, 0.3]) if bad(0.2) else None,
+            freeze=1e9 if bad(0.02) else dice.choice([0.0, 0.0, 0.01, 0.3]),
+            freeze_error="no freezer" if bad(0.03) else "",
+            thaw=1e9 if bad(0.05) else dice.choice([0.0, 0.0, 0.01, 0.3]),
+            thaw_error="no fire" if bad(0.1) else "",
+            thaw_exit=9 if bad(0.1) else None,
         )
 
     def answer(self, dice: random.Random) -> Behaviour:
@@ -111,14 +117,33 @@ class WildCopy(FakeContainer):
 
     busy = False
     spoiled = False
+    freezing = False  # or thawing
 
     def write(self, data: bytes) -> None:
         assert isinstance(self._driver, WildDriver)
         self._driver.must(not self.busy, f"{self.id} has two calls")
         self._driver.must(not self.spoiled, f"{self.id} is out of step and got another call")
+        self._driver.must(not (self.frozen or self.freezing), f"{self.id} is frozen and got a call")
         self.busy = True
         self._driver.reached.add(data.split(b" ")[0].decode())
         super().write(data)
+
+    async def freeze(self) -> None:
+        assert isinstance(self._driver, WildDriver)
+        self._driver.must(not self.busy, f"{self.id} has a call and was frozen")
+        await self._one_at_a_time(super().freeze())
+
+    async def thaw(self) -> None:
+        await self._one_at_a_time(super().thaw())
+
+    async def _one_at_a_time(self, work: Awaitable[None]) -> None:
+        assert isinstance(self._driver, WildDriver)
+        self._driver.must(not self.freezing, f"{self.id} was frozen and thawed at once")
+        self.freezing = True
+        try:
+            await work
+        finally:
+            self.freezing = False
 
     def say(self, data: bytes) -> None:
         if self.spec.env["FN_FORMAT"] == "fake":  # a cold copy may answer before it was asked
