@@ -13,8 +13,7 @@ from hotfn_core.model import Exit
 
 from .attach import HIGH_WATER, Attachment
 from .calls import Calls
-from .endpoint import Endpoint
-from .engine import State
+from .exits import LOOK_AGAIN, ExitFinder
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
@@ -27,14 +26,6 @@ MAX_BACKLOG = 1024 * 1024
 """Bytes of stdout that are taken and kept while reading is paused, so that stderr, which comes over the same
 connection, goes on. When they are used up nothing more is taken."""
 
-EXIT_PAUSES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
-"""Seconds between looks at a container whose streams have ended, until it counts as one that lives on without them."""
-
-LOOK_AGAIN = 0.5
-"""Seconds between looks at a container whose end cannot be seen by its streams."""
-
-LAST_SIGNAL = 64
-
 STUCK = 15.0
 """Seconds after SIGKILL when waiting for the exit is given up."""
 
@@ -44,9 +35,6 @@ class Keeper(Protocol):
 
     @property
     def calls(self) -> Calls: ...
-
-    @property
-    def endpoint(self) -> Endpoint: ...
 
     def discard(self, container: EngineContainer) -> None: ...
 
@@ -199,10 +187,7 @@ class EngineContainer(Container):
         self._calls.work(self._look_for_exit(), f"look {self.id}")
 
     async def _look_for_exit(self) -> None:
-        try:
-            running = (await self._calls(self._calls.engine.state, self.full_id)).running
-        except DriverError:
-            running = False
+        running = await self._finder().running()
         if self._gone or not self._paused:
             return
         if running:
@@ -268,53 +253,17 @@ class EngineContainer(Container):
         self._exited(Exit(detail=why))
 
     def _find_exit(self) -> None:
-        self._calls.work(self._ask_for_exit(self._ended or ""), f"exit {self.id}")
+        self._calls.work(self._find(self._ended or ""), f"exit {self.id}")
 
-    async def _ask_for_exit(self, why: str) -> None:
-        """Find out how the container ended. It is reported in any case."""
-        try:
-            state = await self._wait_for_exit()
-            while state.running:
-                if why or self._other_server(await self._calls(self._keeper.endpoint.probe)):
-                    await self._calls(self._calls.engine.kill, self.full_id, "SIGKILL")
-                    self._exited(Exit(detail=f"the connection to {self._calls.engine.name} was lost {why}".strip()))
-                    return
-                state = await self._without_streams()
-        except NoSuchContainer:
-            self._exited(Exit(detail="the container was removed from outside"))
-        except DriverError as error:
-            self._exited(Exit(detail=f"the connection to {self._calls.engine.name} was lost: {error.message}"))
-        else:
-            self._exited(self._exit(state))
+    async def _find(self, why: str) -> None:
+        self._exited(await self._finder().find(why, self._outputs_closed))
 
-    async def _wait_for_exit(self) -> State:
-        state = State(running=True)
-        for pause in EXIT_PAUSES:
-            await asyncio.sleep(pause)
-            state = await self._calls(self._calls.engine.state, self.full_id)
-            if not state.running:
-                break
-        return state
+    def _finder(self) -> ExitFinder:
+        return ExitFinder(self._calls, self.full_id, self.streams.server if self.streams is not None else None)
 
-    def _other_server(self, pid: int | None) -> bool:
-        return self.streams is not None and pid != self.streams.server
-
-    async def _without_streams(self) -> State:
-        """The copy has closed its outputs and lives on. Wait for its end without them."""
+    def _outputs_closed(self) -> None:
         if self._receiver is not None and self._kill_at is None:
             self._receiver.stdout_eof()
-        while True:
-            state = await self._calls(self._calls.engine.state, self.full_id)
-            if not state.running:
-                return state
-            await asyncio.sleep(LOOK_AGAIN)
-
-    def _exit(self, state: State) -> Exit:
-        """Say how it ended. Engines say 128 + n for a signal, and a program may exit with that number as well."""
-        code, detail = state.code, state.error
-        if code is not None and 128 < code <= 128 + LAST_SIGNAL:
-            detail = detail or f"as a program does that signal {code - 128} has killed"
-        return Exit(code=code, oom=state.oom, detail=detail)
 
     def _exited(self, exit: Exit) -> None:
         """Report the exit, once, behind everything that was kept."""

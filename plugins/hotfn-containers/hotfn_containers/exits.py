@@ -1,0 +1,86 @@
+"""How a container ended: what its engine says when its streams have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hotfn_core.errors import DriverError
+from hotfn_core.model import Exit
+
+from .calls import Calls
+from .engine import State
+from .trouble import NoSuchContainer
+
+PAUSES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
+"""Seconds between looks at a container whose streams have ended, until it counts as one that lives on without them."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between looks at a container whose end cannot be seen by its streams."""
+
+LAST_SIGNAL = 64
+
+
+class ExitFinder:
+    """Looks for the end of one container. `server` is who answered when its streams were attached."""
+
+    def __init__(self, calls: Calls, container: str, server: int | None) -> None:
+        self._calls = calls
+        self._id = container
+        self._server = server
+
+    async def find(self, why: str, outputs_closed: Callable[[], None]) -> Exit:
+        """Return how the container ended, once it has. Never raises.
+
+        `why` is what was wrong with its streams, "" when they ended in order. `outputs_closed` is called when the
+        program lives on without them. A container whose connection was lost is killed: nobody can talk to it any more.
+        """
+        try:
+            state = await self._soon()
+            if state.running and (why or await self._other_server()):
+                await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
+                return Exit(detail=self._lost(why or "its service was started anew"))
+            if state.running:
+                outputs_closed()
+            while state.running:
+                await asyncio.sleep(LOOK_AGAIN)
+                state = await self._look()
+        except NoSuchContainer:
+            return Exit(detail="the container was removed from outside")
+        except DriverError as error:
+            return Exit(detail=self._lost(error.message))
+        return as_exit(state)
+
+    async def running(self) -> bool:
+        """Say whether it runs, as far as the engine can tell."""
+        try:
+            return (await self._look()).running
+        except DriverError:
+            return False
+
+    async def _soon(self) -> State:
+        state = State(running=True)
+        for pause in PAUSES:
+            await asyncio.sleep(pause)
+            state = await self._look()
+            if not state.running:
+                break
+        return state
+
+    async def _look(self) -> State:
+        return await self._calls(self._calls.engine.state, self._id)
+
+    async def _other_server(self) -> bool:
+        """Say whether another process listens for the engine now: the one that had the streams is gone."""
+        return await self._calls(self._calls.engine.endpoint.probe) != self._server
+
+    def _lost(self, why: str) -> str:
+        return f"the connection to {self._calls.engine.name} was lost: {why}"
+
+
+def as_exit(state: State) -> Exit:
+    """Say how it ended. Engines say 128 + n for a signal, and a program may exit with that number as well."""
+    code, detail = state.code, state.error
+    if code is not None and 128 < code <= 128 + LAST_SIGNAL:
+        detail = detail or f"as a program does that signal {code - 128} has killed"
+    return Exit(code=code, oom=state.oom, detail=detail)
