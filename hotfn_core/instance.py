@@ -135,10 +135,10 @@ class Instance:
 
     def exit_error(self) -> InstanceExited:
         """Explain to a caller how the copy ended under its call."""
-        how = str(self.exit) if self.exit is not None else "was lost"
-        if self.exit is not None and self.exit.oom and self._spec.memory is not None:
-            how = f"out of memory, limit {self._spec.memory} MB: {how}"
-        text = f"{self._spec.full_name} {how} before it had answered"
+        exit = self.exit or Exit()
+        if exit.memory is None:
+            exit = exit._replace(memory=self._spec.memory)
+        text = f"{self._spec.full_name} {exit} before it had answered"
         if self.trouble:
             text += f" ({self.trouble})"
         return InstanceExited(text + self.last_words())

@@ -73,25 +73,34 @@ class Reply(NamedTuple):
         return f"Reply({self.status}, {len(self.body)} bytes, call {self.call_id!r})"
 
 
+KILLED = 128 + 9
+"""The exit code by which engines say that SIGKILL ended a program; the kernel sends it when memory is used up."""
+
+
 class Exit(NamedTuple):
     """How a copy ended: `code` when it exited by itself, `signal` when it was killed, both None when the engine
-    lost sight of it. `oom` when the engine says it ran out of memory; `detail` is the engine's own text."""
+    lost sight of it. `oom` when it, or a process of it, ran out of memory: it may have gone on and ended by itself.
+    `detail` is the engine's own text. `memory` is the limit in MB that it was under, where the driver sets one."""
 
     code: int | None = None
     signal: int | None = None
     oom: bool = False
     detail: str = ""
+    memory: int | None = None
 
     def __str__(self) -> str:
+        text = self._how()
         if self.oom:
-            text = "ran out of memory and was killed"
-        elif self.signal is not None:
-            text = f"was killed by signal {self.signal}"
-        elif self.code is not None:
-            text = f"exited with code {self.code}"
-        else:
-            text = "was lost"
+            limit = "" if self.memory is None else f", limit {self.memory} MB,"
+            text = f"ran out of memory{limit} and {text}"
         return f"{text} ({self.detail})" if self.detail else text
+
+    def _how(self) -> str:
+        if self.oom and self.code in (None, KILLED) and self.signal in (None, 9):
+            return "was killed"
+        if self.signal is not None:
+            return f"was killed by signal {self.signal}"
+        return f"exited with code {self.code}" if self.code is not None else "was lost"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -172,7 +172,11 @@ class TestExits:
             (Exit(detail="engine gone"), "default/f was lost (engine gone) before it had answered"),
             (
                 Exit(code=137, oom=True),
-                "default/f out of memory, limit 64 MB: ran out of memory and was killed before it had answered",
+                "default/f ran out of memory, limit 64 MB, and was killed before it had answered",
+            ),
+            (
+                Exit(code=3, oom=True, memory=32),
+                "default/f ran out of memory, limit 32 MB, and exited with code 3 before it had answered",
             ),
         ],
     )
