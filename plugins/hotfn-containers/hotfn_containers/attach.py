@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Callable
 from typing import Protocol
 
 import h11
@@ -20,6 +22,10 @@ HIGH_WATER = 64 * 1024
 UPGRADE_SECONDS = 30.0
 MAX_ANSWER = 64 * 1024
 """Bytes of an engine's error answer that are read."""
+
+SWITCHING = 101
+BAD = 400
+NOT_FOUND = 404
 
 
 class Sink(Protocol):
@@ -45,11 +51,14 @@ class Handshake:
         self._body = b""
 
     def receive(self, data: bytes) -> bytes | None:
-        """Return what came behind the answer once it is there, None before. Raises Refused, FramingError."""
+        """Return what came behind the answer once it is there, None before; b"" says that the engine sends no more.
+
+        Raises Refused for another answer than the wanted one, FramingError for what is no answer or only half of one.
+        """
         self._http.receive_data(data)
         try:
             while (event := self._http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
-                if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                if isinstance(event, h11.InformationalResponse) and event.status_code == SWITCHING:
                     rest: bytes = self._http.trailing_data[0]
                     return rest
                 self._take(event)
@@ -58,38 +67,50 @@ class Handshake:
         return None
 
     def _take(self, event: object) -> None:
+        """Take a part of an answer that is none of the wanted kind; its body says why."""
         if isinstance(event, h11.Response):
             self._status = event.status_code
+            if self._status < BAD:  # its body may be the streams, which do not end
+                raise Refused(f"the engine does not switch to raw streams, and answers {self._status}", self._status)
         elif isinstance(event, h11.Data):
-            self._body = (self._body + bytes(event.data))[:MAX_ANSWER]
-        if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            raise refusal(self._status, self._body)
+            self._body += bytes(event.data)
+        if isinstance(event, h11.EndOfMessage) or len(self._body) > MAX_ANSWER:
+            raise refusal(self._status, self._body[:MAX_ANSWER])
+        if isinstance(event, h11.ConnectionClosed):
+            raise FramingError("the engine closed the connection instead of attaching")
 
 
 def refusal(status: int, body: bytes) -> Refused:
     """Return the error for an answer that is none of the wanted kind."""
     try:
         text = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = body[:500].decode("utf-8", "replace").strip() or f"HTTP status {status}"
-    kind = NoSuchContainer if status == 404 else Refused
+    kind = NoSuchContainer if status == NOT_FOUND else Refused
     return kind(f"the engine refuses to attach: {text}", status)
 
 
 class Attachment(asyncio.Protocol):
-    """The connection. `write` takes bytes for stdin, the sink gets what comes back."""
+    """The connection. `write` takes bytes for stdin, the sink gets what comes back.
+
+    Everything is called on the event loop. Nothing of it raises; `streams_ended` tells of the end, whatever its cause.
+    """
 
     def __init__(self, target: str, sink: Sink) -> None:
-        loop = asyncio.get_running_loop()
-        self.upgraded: asyncio.Future[None] = loop.create_future()
+        self.upgraded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the engine has attached; else a DriverError."""
         self.server: int | None = None
         """The pid of the engine, where that can be told: another one later is another run of the engine."""
         self._sink = sink
+        self._stdout = sink.stdout
         self._handshake: Handshake | None = Handshake(target)
         self._decoder = FrameDecoder()
+        self._whole: Callable[[bytes], bytes | None] = _never  # the decoder's, once the engine has attached
         self._transport: asyncio.Transport | None = None
         self._why = ""
+        self._aborted = False
         self._ended = False
+        self._writing = True  # until the end of stdin
         self._paused = False
 
     # ---- what the container calls
@@ -105,81 +126,102 @@ class Attachment(asyncio.Protocol):
         return self._ended
 
     def write(self, data: bytes) -> None:
-        """Never blocks and never raises; data for a connection that is gone is dropped."""
-        if not self._ended and self._transport is not None:
+        """Never blocks and never raises; data behind the end of stdin, or for a connection that is gone, is dropped."""
+        if self._writing and self._transport is not None:
             self._transport.write(data)
 
     def write_eof(self) -> None:
         """Close the container's stdin behind what was written. Idempotent."""
-        if not self._ended and self._transport is not None and self._transport.can_write_eof():
-            try:
+        if self._writing and self._transport is not None:
+            self._writing = False
+            with contextlib.suppress(OSError, RuntimeError):  # it is going just now; `streams_ended` tells
                 self._transport.write_eof()
-            except (OSError, RuntimeError):  # it is going just now; `streams_ended` tells
-                return
 
     def pause(self) -> None:
-        """Take nothing from the engine. stderr comes over the same connection, and waits as well."""
+        """Take nothing from the engine. stderr comes over the same connection, and waits as well. Idempotent."""
         if not self._paused and not self._ended and self._transport is not None:
             self._transport.pause_reading()
             self._paused = True
 
     def resume(self) -> None:
-        """Take it again."""
+        """Take it again. Idempotent."""
         if self._paused and not self._ended and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Drop the connection; the sink hears no more of it."""
+        """Drop the connection; the sink hears no more of it. Idempotent."""
         self._sink = _NOBODY
-        if self._transport is not None:
-            self._transport.abort()
+        self._stdout = _NOBODY.stdout
+        self._drop()
 
     # ---- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._aborted:
+            transport.abort()
+            return
         transport.set_write_buffer_limits(HIGH_WATER)
         self.server = server_pid(transport.get_extra_info("socket"))
         assert self._handshake is not None
         transport.write(self._handshake.request)
 
     def data_received(self, data: bytes) -> None:
-        try:
-            if self._handshake is not None:
-                rest = self._handshake.receive(data)
-                if rest is None:
-                    return
-                self._handshake = None
-                self._answer(None)
-                data = rest
-            for stream, piece in self._decoder.feed(data):
-                if stream == STDOUT:
-                    self._sink.stdout(piece)
-                else:
-                    self._sink.stderr(piece)
-        except (Refused, FramingError) as error:
-            self._broken(error)
+        payload = self._whole(data)
+        if payload is not None:
+            self._stdout(payload)
+        else:
+            self._take(data)
 
     def eof_received(self) -> bool:
-        assert self._transport is not None
-        self._transport.abort()  # to close it would wait until a copy that is gone has read what it was sent
+        if self._handshake is not None:
+            self._take(b"")  # the end may be what the answer was waiting for
+        self._drop()  # to close it would wait until a copy that is gone has read what it was sent
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
-        self._answer(DriverUnavailable("the engine closed the connection instead of attaching"))
+        self._ended, self._writing = True, False
         why = self._why or (str(exc) if exc else "")
+        self._answer(DriverUnavailable(f"the engine closed the connection instead of attaching {why}".strip()))
         if not why and not self._decoder.clean:
             why = "the connection ended in the middle of a frame"
         self._sink.streams_ended(why)
 
+    def _take(self, data: bytes) -> None:
+        """Take what is not one whole frame of stdout."""
+        try:
+            rest = data if self._handshake is None else self._attached(self._handshake.receive(data))
+            pieces = self._decoder.feed(rest)
+        except (Refused, FramingError) as error:
+            self._broken(error)
+            return
+        for stream, piece in pieces:
+            if stream == STDOUT:
+                self._stdout(piece)
+            else:
+                self._sink.stderr(piece)
+
+    def _attached(self, rest: bytes | None) -> bytes:
+        """Return the first bytes of the streams, if the engine has attached."""
+        if rest is None:
+            return b""
+        self._handshake = None
+        self._whole = self._decoder.whole
+        self._answer(None)
+        return rest
+
     def _broken(self, error: Exception) -> None:
         self._why = str(error)
         self._answer(error if isinstance(error, DriverError) else DriverError(str(error)))
-        assert self._transport is not None
-        self._transport.abort()
+        self._drop()
+
+    def _drop(self) -> None:
+        """End the connection at once, in both directions; what the engine has not taken is dropped."""
+        self._aborted, self._writing = True, False
+        if self._transport is not None:
+            self._transport.abort()
 
     def _answer(self, error: DriverError | None) -> None:
         if self.upgraded.done():
@@ -188,6 +230,11 @@ class Attachment(asyncio.Protocol):
             self.upgraded.set_result(None)
         else:
             self.upgraded.set_exception(error)
+            self.upgraded.exception()  # nobody may be waiting for it any more, which is no fault to be logged
+
+
+def _never(data: bytes) -> None:
+    """Nothing is a frame before the engine has attached."""
 
 
 class _Nobody:

@@ -46,12 +46,13 @@ class Calls:
 
     async def aclose(self, patience: float) -> None:
         """Wait for what is under way, at most `patience` seconds, and let go of the threads and connections."""
-        ours = asyncio.current_task()
-        if tasks := [task for task in self._tasks if task is not ours]:
-            _, late = await asyncio.wait(tasks, timeout=patience)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1.0)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        while self._tasks and loop.time() < end:  # one may have led to another
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.engine.close()

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
@@ -21,10 +22,14 @@ from .endpoint import Endpoint
 from .engine import Engine, Found, Image
 from .images import Images
 from .options import Options, parse
-from .plan import Plan, confinement, make_plan
+from .plan import Plan, make_plan
+from .prepared import Prepared
 from .trouble import NoSuchImage, Refused
 
 log = logging.getLogger("hotfn")
+
+REMOVE_PAUSES = (0.0, 0.2, 1.0)
+"""Seconds before each try to remove a container."""
 
 CLOSE_SECONDS = 20.0
 """How long `aclose` waits for removals that are under way."""
@@ -42,6 +47,7 @@ class EngineDriver(Driver):
         self._host = host
         self._calls: Calls | None = None
         self._images: Images | None = None
+        self._prepared: Prepared | None = None
         self._options: dict[str, Options] = {}
         self._doomed: set[str] = set()  # containers that the engine could not remove when it was asked to
 
@@ -67,6 +73,7 @@ class EngineDriver(Driver):
             await calls.aclose(0)
             raise
         self._calls, self._images = calls, Images(calls)
+        self._prepared = Prepared(calls, self._make_ready, self.discard)
 
     def _endpoint(self) -> Endpoint:
         return Endpoint.parse(self.name, self._host, "its `host`") if self._host else self._find()
@@ -88,12 +95,20 @@ class EngineDriver(Driver):
             raise ConfigError(f'the driver "{self.name}" needs `image`, the name of a container image', field="image")
         parse(self.name, spec.driver_options)
 
+    async def prepare(self, spec: ContainerSpec) -> None:
+        plan = make_plan(spec, parse(self.name, spec.options))
+        assert self._images is not None
+        assert self._prepared is not None
+        image = await self._images.ready(plan)
+        if plan.options.prepared:  # seen through to its end also when it is cancelled: a container may be half made
+            await asyncio.shield(self.calls.work(self._prepared.prepare(spec.identity, plan, image), "prepare"))
+
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         plan = make_plan(spec, parse(self.name, spec.options))
         calls = self.calls
         assert self._images is not None
         image = await self._images.ready(plan)
-        work = calls.work(self._bring_up(plan, image, spec.instance, receiver), f"start {spec.instance}")
+        work = calls.work(self._bring_up(spec, plan, image, receiver), f"start {spec.instance}")
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -106,19 +121,34 @@ class EngineDriver(Driver):
         return sum(await asyncio.gather(*(self._swept(one) for one in dead)))
 
     async def aclose(self) -> None:
-        if self._calls is not None:
-            calls, self._calls = self._calls, None
-            for container in self._doomed:
-                calls.work(self._remove(calls, container), f"remove {container[:12]}")
-            await calls.aclose(CLOSE_SECONDS)
+        calls = self._calls
+        if calls is None or self._prepared is None:
+            return
+        self._prepared.close()
+        for container in list(self._doomed):
+            calls.work(self._remove(calls, container), f"remove {container[:12]}")
+        await calls.aclose(CLOSE_SECONDS)
+        self._calls = None
 
     # ---- starting
 
-    async def _bring_up(self, plan: Plan, image: Image, instance: str, receiver: Receiver) -> EngineContainer:
+    async def _bring_up(self, spec: ContainerSpec, plan: Plan, image: Image, receiver: Receiver) -> EngineContainer:
         """Make and start one container; leaves none behind when it cannot be done."""
-        container = await self._make(plan, image, instance)
+        assert self._prepared is not None
+        container = self._prepared.take(spec.identity, plan, image) or await self._make(plan, image, spec.instance)
         try:
             await container.start(receiver)
+        except BaseException:
+            container.disown()
+            await self._remove(self.calls, container.full_id)
+            raise
+        return container
+
+    async def _make_ready(self, plan: Plan, image: Image) -> EngineContainer:
+        """Make a container of which nothing but the start is left to do."""
+        container = await self._make(plan, image, "")
+        try:
+            await self.calls(self.calls.engine.init, container.full_id)
         except BaseException:
             container.disown()
             await self._remove(self.calls, container.full_id)
@@ -156,19 +186,34 @@ class EngineDriver(Driver):
     # ---- removing
 
     def discard(self, container: EngineContainer) -> None:
-        """Remove a container that has ended."""
+        """Remove a container that has ended, or that nobody wants."""
+        container.disown()
         if self._calls is not None:
             self._calls.work(self._remove(self._calls, container.full_id), f"remove {container.id}")
 
     async def _remove(self, calls: Calls, container: str) -> None:
-        """Remove a container; when the engine is away it is tried again later."""
-        try:
-            await calls(calls.engine.remove, container)
-        except DriverError as error:
-            log.warning("container %s could not be removed, which is tried again: %s", container[:12], error)
-            self._doomed.add(container)
-        else:
+        """Remove a container. When that cannot be done now, it is tried again with the next one that can be removed."""
+        if await self._removed(calls, container):
             self._doomed.discard(container)
+            while self._doomed and await self._removed(calls, again := self._doomed.pop(), pauses=(0.0,)):
+                log.info("container %s, which could not be removed before, is gone", again[:12])
+
+    async def _removed(self, calls: Calls, container: str, pauses: Sequence[float] = REMOVE_PAUSES) -> bool:
+        why = ""
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            try:
+                await calls(calls.engine.remove, container)
+            except DriverUnavailable as error:
+                why = error.message
+                break
+            except DriverError as error:  # podman may still be cleaning up behind it
+                why = error.message
+            else:
+                return True
+        log.warning("container %s could not be removed, which is tried again: %s", container[:12], why)
+        self._doomed.add(container)
+        return False
 
     async def _swept(self, found: Found) -> bool:
         try:
