@@ -42,6 +42,7 @@ class EngineDriver(Driver):
     """
 
     enforces: ClassVar[frozenset[str]] = frozenset({"memory", "cpus"})
+    freezes: ClassVar[bool] = True
 
     def __init__(self, host: str = "") -> None:
         self._host = host

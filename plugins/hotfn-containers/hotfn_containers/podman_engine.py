@@ -38,7 +38,7 @@ class PodmanEngine(Engine):
         return APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
 
     def connect(self) -> About:
-        self._processes = _may_give(self.endpoint.probe())
+        self._processes = may_give(self.endpoint.probe())
         facts = self._call("get", "/info")
         told = facts.get("version") or {}
         self.about = About(str(told.get("Version", "")), str(told.get("APIVersion", "")), tuple(_detail(facts)))
@@ -207,7 +207,7 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
     return spec | _network(options.network[0])
 
 
-def _may_give(pid: int | None) -> dict[str, int]:
+def may_give(pid: int | None) -> dict[str, int]:
     """Return the limit of processes that a service may give. podman asks for more by itself, which is refused where
     it may not raise limits. It counts a user's processes in all containers: `max_processes` is what bites."""
     try:
