@@ -13,7 +13,7 @@ from hotfn_core.model import Exit
 
 from .attach import HIGH_WATER, Attachment
 from .calls import Calls
-from .exits import LOOK_AGAIN, ExitFinder
+from .exits import LOOK_AGAIN, ExitFinder, blame_memory
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
@@ -40,12 +40,13 @@ class Keeper(Protocol):
 
 
 class EngineContainer(Container):
-    """A container of an engine: made, started, gone."""
+    """A container of an engine: made, started, gone. `memory` is its limit in MB."""
 
-    def __init__(self, keeper: Keeper, id: str, name: str) -> None:
+    def __init__(self, keeper: Keeper, id: str, name: str, memory: int | None = None) -> None:
         self.id = id[:12]
         self.full_id = id
         self.name = name
+        self.memory = memory
         self.streams: Attachment | None = None
         self._keeper = keeper
         self._calls = keeper.calls
@@ -256,7 +257,8 @@ class EngineContainer(Container):
         self._calls.work(self._find(self._ended or ""), f"exit {self.id}")
 
     async def _find(self, why: str) -> None:
-        self._exited(await self._finder().find(why, self._outputs_closed))
+        exit = await self._finder().find(why, self._outputs_closed)
+        self._exited(blame_memory(exit, self.memory, killed=self._killed))
 
     def _finder(self) -> ExitFinder:
         return ExitFinder(self._calls, self.full_id, self.streams.server if self.streams is not None else None)

@@ -6,8 +6,9 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import docker
 import docker.errors
@@ -15,8 +16,12 @@ import requests.exceptions
 
 from hotfn_core.errors import DriverUnavailable
 
+from .credentials import Login, docker_files
 from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .options import Mount
 from .plan import MB, Plan
+from .pull import PullRequest
+from .reference import Reference
 from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST_API = (1, 40)
@@ -24,6 +29,14 @@ OLDEST_API = (1, 40)
 
 NEWEST_API = (1, 45)
 """What the package was written for; a newer engine speaks it as well."""
+
+LIMITS: Mapping[str, tuple[str, ...]] = {
+    "memory": ("MemoryLimit",),
+    "swap": ("SwapLimit",),
+    "cpus": ("CpuCfsPeriod", "CpuCfsQuota"),
+    "pids": ("PidsLimit",),
+}
+"""What the engine has to say yes to for each limit to hold."""
 
 
 class DockerEngine(Engine):
@@ -45,17 +58,17 @@ class DockerEngine(Engine):
                 f"hotfn needs API {'.'.join(map(str, OLDEST_API))} (Docker 19.03) or newer"
             )
         api = min(_version(about.api), NEWEST_API)
-        self.about = About(about.version, ".".join(map(str, api)), tuple(self._detail()))
+        with self._told():
+            facts = self.client.info()
+        self.about = About(
+            about.version,
+            ".".join(map(str, api)),
+            tuple(_detail(facts)),
+            cpus=int(facts.get("NCPU") or 0),
+            lacks=frozenset(limit for limit, names in LIMITS.items() if not all(facts.get(one, True) for one in names)),
+        )
         self.close()  # the next clients speak the version that was agreed on
         return self.about
-
-    def _detail(self) -> Iterator[str]:
-        with self._told():
-            info = self.client.info()
-        yield f"cgroup v{info.get('CgroupVersion', '1')}"
-        yield str(info.get("Driver", ""))
-        if not info.get("SwapLimit", True):
-            yield "no limit of swap: its kernel has none, so memory does not bound swap"
 
     def image(self, name: str) -> Image:
         with self._told(image=name):
@@ -70,6 +83,14 @@ class DockerEngine(Engine):
             volumes=tuple(config.get("Volumes") or ()),
             user=config.get("User") or "",
         )
+
+    def login_files(self) -> list[Path]:
+        return docker_files()
+
+    def pull_request(self, reference: Reference, login: Login | None) -> PullRequest:
+        query = urlencode({"fromImage": reference.repository, "tag": reference.version})
+        headers = {"X-Registry-Auth": login.for_docker()} if login else {}
+        return PullRequest(f"/v{self.about.api}/images/create?{query}", headers)
 
     def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
         options = plan.options
@@ -183,11 +204,24 @@ def _not_running(error: Refused) -> bool:
     return error.answer == 409 or "is not running" in error.message
 
 
+def _detail(info: Mapping[str, Any]) -> Iterator[str]:
+    """Say in words what of the engine's machine matters."""
+    yield f"cgroup v{info.get('CgroupVersion') or '1'}"
+    yield str(info.get("Driver") or "")
+    security = " ".join(info.get("SecurityOptions") or ())
+    if "name=seccomp" not in security:
+        yield "no seccomp filter"
+    if "name=rootless" in security:
+        yield "rootless"
+    if not info.get("SwapLimit", True):
+        yield "no limit of swap: its kernel has none, so memory does not bound swap"
+
+
 def host_config(plan: Plan) -> dict[str, Any]:
     """Return the limits of a plan as Docker's HostConfig."""
     options = plan.options
     config: dict[str, Any] = {
-        "NetworkMode": options.network[0],
+        "NetworkMode": plan.network,
         "ReadonlyRootfs": options.read_only,
         "CapDrop": ["ALL"],
         "CapAdd": list(options.capabilities),
@@ -197,10 +231,11 @@ def host_config(plan: Plan) -> dict[str, Any]:
         "RestartPolicy": {"Name": "no"},
         "IpcMode": "private",
         "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in plan.ulimits().items()],
-        "Binds": [f"{one.source}:{one.target}:{'rw' if one.writable else 'ro'}" for one in options.mounts],
+        "Mounts": [_mount(one) for one in options.mounts],  # not Binds: it makes a source that is missing
     }
-    if options.tmpfs:
-        config["Tmpfs"] = {"/tmp": f"rw,nosuid,nodev,size={options.tmpfs}m,mode=1777"}
+    if plan.tmpfs:
+        runs = "exec" if options.tmp_exec else "noexec"
+        config["Tmpfs"] = {"/tmp": f"rw,nosuid,nodev,{runs},size={plan.tmpfs}m,mode=1777"}
     if plan.memory is not None:
         config["Memory"] = config["MemorySwap"] = plan.memory * MB
     if plan.cpus is not None:
@@ -208,3 +243,13 @@ def host_config(plan: Plan) -> dict[str, Any]:
     if options.max_processes is not None:
         config["PidsLimit"] = options.max_processes
     return config
+
+
+def _mount(one: Mount) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": one.source,
+        "Target": one.target,
+        "ReadOnly": not one.writable,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import secrets
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
@@ -20,9 +21,10 @@ from .calls import Calls
 from .container import EngineContainer
 from .endpoint import Endpoint
 from .engine import Engine, Found, Image
-from .images import Images
-from .options import Options, parse
-from .plan import Plan, make_plan
+from .images import Images, check_image
+from .networks import Networks
+from .options import parse
+from .plan import Plan, check_machine, check_memory, confinement, make_plan
 from .prepared import Prepared
 from .trouble import NoSuchImage, Refused
 
@@ -49,7 +51,7 @@ class EngineDriver(Driver):
         self._calls: Calls | None = None
         self._images: Images | None = None
         self._prepared: Prepared | None = None
-        self._options: dict[str, Options] = {}
+        self._networks = Networks()
         self._doomed: set[str] = set()  # containers that the engine could not remove when it was asked to
 
     # ---- what differs
@@ -94,18 +96,26 @@ class EngineDriver(Driver):
     def validate(self, spec: FunctionSpec) -> None:
         if not spec.image:
             raise ConfigError(f'the driver "{self.name}" needs `image`, the name of a container image', field="image")
-        parse(self.name, spec.driver_options)
+        check_image(spec.image)
+        check_memory(spec.memory, parse(self.name, spec.driver_options))
+
+    def describe(self) -> str:
+        about = self.calls.engine.about
+        return ", ".join(filter(None, (f"{self.name} {about.version} at {self.endpoint.url}", *about.detail)))
+
+    def confinement(self, spec: FunctionSpec) -> Sequence[str]:
+        return list(confinement(spec.memory, parse(self.name, spec.driver_options)))
 
     async def prepare(self, spec: ContainerSpec) -> None:
-        plan = make_plan(spec, parse(self.name, spec.options))
+        plan = self._plan(spec)
         assert self._images is not None
         assert self._prepared is not None
-        image = await self._images.ready(plan)
+        image = await self._images.prepare(plan)
         if plan.options.prepared:  # seen through to its end also when it is cancelled: a container may be half made
             await asyncio.shield(self.calls.work(self._prepared.prepare(spec.identity, plan, image), "prepare"))
 
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
-        plan = make_plan(spec, parse(self.name, spec.options))
+        plan = self._plan(spec)
         calls = self.calls
         assert self._images is not None
         image = await self._images.ready(plan)
@@ -123,15 +133,22 @@ class EngineDriver(Driver):
 
     async def aclose(self) -> None:
         calls = self._calls
-        if calls is None or self._prepared is None:
+        if calls is None or self._prepared is None or self._images is None:
             return
         self._prepared.close()
+        await self._images.aclose()
         for container in list(self._doomed):
             calls.work(self._remove(calls, container), f"remove {container[:12]}")
         await calls.aclose(CLOSE_SECONDS)
         self._calls = None
 
     # ---- starting
+
+    def _plan(self, spec: ContainerSpec) -> Plan:
+        """Say what the container is to be like. Raises DriverError for what this engine cannot do."""
+        plan = make_plan(spec, parse(self.name, spec.options))
+        check_machine(plan, self.calls.engine.about)
+        return plan
 
     async def _bring_up(self, spec: ContainerSpec, plan: Plan, image: Image, receiver: Receiver) -> EngineContainer:
         """Make and start one container; leaves none behind when it cannot be done."""
@@ -161,13 +178,8 @@ class EngineDriver(Driver):
         calls = self.calls
         name = f"hotfn-{plan.function.replace('/', '-')}-{secrets.token_hex(4)}"
         marks = labels.make(plan.function, instance)
-        try:
-            id = await calls(calls.engine.create, plan, name, marks)
-        except NoSuchImage:
-            assert self._images is not None
-            self._images.forget(plan.image)
-            raise
-        container = EngineContainer(self, id, name)
+        id = await self._create(plan, name, marks)
+        container = EngineContainer(self, id, name, plan.memory)
         try:
             assert self._images is not None
             await self._images.check_program(plan, image, id)
@@ -176,6 +188,19 @@ class EngineDriver(Driver):
             await self._remove(calls, id)
             raise
         return container
+
+    async def _create(self, plan: Plan, name: str, marks: Mapping[str, str]) -> str:
+        """Create a container in the least used of its networks and return its id."""
+        network = self._networks.choose(plan.options.network)
+        try:
+            id = await self.calls(self.calls.engine.create, replace(plan, network=network), name, marks)
+        except BaseException as error:
+            self._networks.unused(network)
+            if isinstance(error, NoSuchImage) and self._images is not None:
+                self._images.forget(plan.image)
+            raise
+        self._networks.joined(id, network)
+        return id
 
     async def _take_back(self, work: asyncio.Task[EngineContainer]) -> None:
         """A launch was cancelled: see it through, and undo it."""
@@ -211,6 +236,7 @@ class EngineDriver(Driver):
             except DriverError as error:  # podman may still be cleaning up behind it
                 why = error.message
             else:
+                self._networks.left(container)
                 return True
         log.warning("container %s could not be removed, which is tried again: %s", container[:12], why)
         self._doomed.add(container)

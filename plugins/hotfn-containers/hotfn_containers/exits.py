@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from hotfn_core.errors import DriverError
-from hotfn_core.model import Exit
+from hotfn_core.model import KILLED, Exit
 
 from .calls import Calls
 from .engine import State
@@ -28,6 +28,7 @@ class ExitFinder:
         self._calls = calls
         self._id = container
         self._server = server
+        self._oom = False  # what is seen while it runs may not be there to be seen when it has ended
 
     async def find(self, why: str, outputs_closed: Callable[[], None]) -> Exit:
         """Return how the container ended, once it has. Never raises.
@@ -49,7 +50,7 @@ class ExitFinder:
             return Exit(detail="the container was removed from outside")
         except DriverError as error:
             return Exit(detail=self._lost(error.message))
-        return as_exit(state)
+        return as_exit(state, oom=self._oom)
 
     async def running(self) -> bool:
         """Say whether it runs, as far as the engine can tell."""
@@ -68,7 +69,9 @@ class ExitFinder:
         return state
 
     async def _look(self) -> State:
-        return await self._calls(self._calls.engine.state, self._id)
+        state = await self._calls(self._calls.engine.state, self._id)
+        self._oom = self._oom or state.oom
+        return state
 
     async def _other_server(self) -> bool:
         """Say whether another process listens for the engine now: the one that had the streams is gone."""
@@ -78,9 +81,21 @@ class ExitFinder:
         return f"the connection to {self._calls.engine.name} was lost: {why}"
 
 
-def as_exit(state: State) -> Exit:
+def as_exit(state: State, *, oom: bool = False) -> Exit:
     """Say how it ended. Engines say 128 + n for a signal, and a program may exit with that number as well."""
     code, detail = state.code, state.error
     if code is not None and 128 < code <= 128 + LAST_SIGNAL:
         detail = detail or f"as a program does that signal {code - 128} has killed"
-    return Exit(code=code, oom=state.oom, detail=detail)
+    return Exit(code=code, oom=state.oom or oom, detail=detail)
+
+
+def blame_memory(exit: Exit, memory: int | None, *, killed: bool) -> Exit:
+    """Add the limit of memory, and name it as the likely cause of a SIGKILL that nobody owns up to.
+
+    `killed` says that hotfn sent one. An engine may miss the kernel's out-of-memory killer.
+    """
+    exit = exit._replace(memory=memory)
+    if exit.code != KILLED or exit.oom or killed or memory is None:
+        return exit
+    cause = f"most likely out of memory, limit {memory} MB"
+    return exit._replace(detail=f"as a program does that signal 9 has killed, which hotfn did not send: {cause}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -14,9 +16,26 @@ Pull = Literal["missing", "never", "always"]
 ULIMITS: Mapping[str, int] = {"memlock": 65_536, "sigpending": 5_000, "msgqueue": 819_200, "core": 0}
 """Limits of each process that are set unless the function says otherwise, as Fn has them; no core dumps."""
 
+_CAPABILITIES = (
+    "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE "
+    "DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE "
+    "MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG "
+    "SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE "
+    "SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"
+)
+CAPABILITIES = frozenset(_CAPABILITIES.split())
+
+ALONE = frozenset({"none", "host", "slirp4netns", "pasta"})
+"""What is said for `network` and is no network that copies could be spread over."""
+
+HIGHEST_ID = (1 << 31) - 1
+"""The highest number of a user or group that engines take."""
+
+KERNEL_PATHS = ("/proc", "/sys", "/dev")
+
 _MOST = 1 << 53
-_CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
-_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
 @dataclass(frozen=True)
@@ -32,8 +51,10 @@ class Mount:
 class Options:
     """What a function asks of these drivers; the defaults are the strict side.
 
-    `max_processes` counts threads too; `tmpfs` is the size of /tmp in MB, 0 for none; None for the limits of
-    numbers is none. `memory` is "default" or "unlimited" and counts where the function names no memory itself.
+    `network` are the networks that copies are spread over, one for each copy. `tmpfs` is the size of /tmp in MB, 0 for
+    none, None for what suits the memory; `tmp_exec` lets programs in it run. `memory` is "default" or "unlimited" and
+    counts where the function names no memory itself. `max_processes` counts threads too; None is no limit of hotfn's,
+    for `max_files` as well.
     """
 
     pull: Pull = "missing"
@@ -42,7 +63,8 @@ class Options:
     user: str = "1000:1000"
     init: bool = True
     read_only: bool = True
-    tmpfs: int = 64
+    tmpfs: int | None = None
+    tmp_exec: bool = False
     memory: str = "default"
     max_processes: int | None = 50
     max_files: int | None = 350
@@ -70,7 +92,10 @@ def parse(driver: str, options: Mapping[str, Any]) -> Options:
             raise _wrong(f'the driver "{driver}" has no option "{name}"{hint}')
         if value is not None or name in ("max_processes", "max_files"):
             given[name] = _CHECKS[name](name, value)
-    return Options(**given)
+    parsed = Options(**given)
+    if parsed.tmpfs != 0 and any(one.target == "/tmp" for one in parsed.mounts):
+        raise _wrong("driver_options: mounts has one at /tmp, where the copy's own /tmp is; set tmpfs = 0 as well")
+    return parsed
 
 
 def _wrong(text: str) -> ConfigError:
@@ -123,9 +148,14 @@ def _text(name: str, value: object) -> str:
 
 
 def _user(name: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return str(value)
-    return _text(name, value)
+    """A number alone names the group as well: without one engines would take root's."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    what = f'a name, a number up to {HIGHEST_ID}, or both user and group like "1000:1000"'
+    if not isinstance(text, str) or not _USER.fullmatch(text):
+        raise _must(name, what, value)
+    if any(part.isdecimal() and (len(part) > 10 or int(part) > HIGHEST_ID) for part in text.split(":")):
+        raise _must(name, what, value)
+    return f"{text}:{text}" if text.isdecimal() else text
 
 
 def _path(name: str, value: object) -> str:
@@ -142,16 +172,31 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
 
 def _networks(name: str, value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
-    if isinstance(names, list | tuple) and names and all(_NETWORK.fullmatch(str(one)) for one in names):
-        return tuple(map(str, names))
-    raise _must(name, 'the name of a network of the engine, or a list of them, or "none"', value)
+    if not isinstance(names, list | tuple) or not names:
+        raise _must(name, 'the name of a network of the engine, or a list of them, or "none"', value)
+    for one in names:
+        if not isinstance(one, str) or not _NETWORK.fullmatch(one):
+            raise _must(name, 'the name of a network of the engine, or a list of them, or "none"', value)
+        if len(names) > 1 and one in ALONE:
+            raise _wrong(f'driver_options: network = "{one}" cannot be one of several')
+    _once(name, names)
+    return tuple(names)
+
+
+def _once(name: str, texts: Iterable[str]) -> None:
+    for text, count in Counter(texts).items():
+        if count > 1:
+            raise _wrong(f"driver_options: {name} has {text!r} {count} times")
 
 
 def _capabilities(name: str, value: object) -> tuple[str, ...]:
     texts = tuple(one.upper().removeprefix("CAP_") for one in _texts(name, value))
-    if all(_CAPABILITY.fullmatch(one) for one in texts):
-        return texts
-    raise _must(name, 'a list like ["NET_BIND_SERVICE"]', value)
+    for one in texts:
+        if one not in CAPABILITIES:
+            hint = did_you_mean(one, CAPABILITIES) or '; it is a list like ["NET_BIND_SERVICE"]'
+            raise _wrong(f'driver_options: {name} has "{one}", which is no capability{hint}')
+    _once(name, texts)
+    return texts
 
 
 def _ulimits(name: str, value: object) -> Mapping[str, int]:
@@ -167,15 +212,20 @@ def _ulimits(name: str, value: object) -> Mapping[str, int]:
 
 
 def _mounts(name: str, value: object) -> tuple[Mount, ...]:
-    return tuple(_mount(name, one) for one in _texts(name, value))
+    mounts = tuple(_mount(name, one) for one in _texts(name, value))
+    _once(f"{name}: the target", (one.target for one in mounts))
+    return mounts
 
 
 def _mount(name: str, text: str) -> Mount:
     source, _, rest = text.partition(":")
     target, _, mode = rest.partition(":")
-    if source.startswith("/") and target.startswith("/") and target != "/" and mode in ("", "ro", "rw"):
-        return Mount(source, target, mode == "rw")
-    raise _must(name, 'a list like ["/srv/data:/data", "/srv/out:/out:rw"]', text)
+    if not (source.startswith("/") and target.startswith("/") and mode in ("", "ro", "rw")):
+        raise _must(name, 'a list like ["/srv/data:/data", "/srv/out:/out:rw"]', text)
+    source, target = (f"/{posixpath.normpath(one).lstrip('/')}" for one in (source, target))
+    if target == "/" or any(f"{target}/".startswith(f"{one}/") for one in KERNEL_PATHS):
+        raise _wrong(f"driver_options: {name} may not have {target} as a target, which is the engine's own")
+    return Mount(source, target, mode == "rw")
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -186,9 +236,10 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "init": _flag,
     "read_only": _flag,
     "tmpfs": _whole(0, "MB"),
+    "tmp_exec": _flag,
     "memory": _one_of("default", "unlimited"),
-    "max_processes": _unlimited(1, "processes and threads"),
-    "max_files": _unlimited(8, "open files"),
+    "max_processes": _unlimited(2, "processes and threads"),
+    "max_files": _unlimited(16, "open files"),
     "ulimits": _ulimits,
     "capabilities": _capabilities,
     "new_privileges": _flag,

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hotfn_core.driver import ContainerSpec
+from hotfn_core.errors import ConfigError, DriverError
 
 from .options import Options
+
+if TYPE_CHECKING:
+    from .engine import About
 
 MB = 1024 * 1024
 
 DEFAULT_MEMORY = 128
 """MB that a copy may use when its function names no memory, as in Fn."""
+
+LEAST_MEMORY = 6
+"""MB without which no container starts; Docker refuses less."""
+
+DEFAULT_TMPFS = 64
+"""MB of /tmp, or half of the memory where that is less: what is in /tmp is memory."""
 
 MAX_PREPARED = 32
 """Containers of one function that may be kept ready ahead."""
@@ -22,7 +33,8 @@ MAX_PREPARED = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """One container to be made. `memory` is in MB and bounds swap too, `cpus` in cores; None is no limit."""
+    """One container to be made. `memory` is in MB and bounds swap too, `cpus` in cores; None is no limit. `network` is
+    the one of the function's networks that this container gets, `tmpfs` the size of /tmp in MB, 0 for none."""
 
     function: str
     image: str
@@ -30,6 +42,9 @@ class Plan:
     memory: int | None
     cpus: float | None
     options: Options
+    network: str
+    tmpfs: int
+    best_effort: bool
     env: Mapping[str, str] = field(repr=False)
 
     def ulimits(self) -> dict[str, int]:
@@ -47,25 +62,99 @@ class Plan:
 
 def make_plan(spec: ContainerSpec, options: Options) -> Plan:
     """Turn what hotfn asks for into a plan."""
-    memory = spec.memory
-    if memory is None and options.memory == "default":
-        memory = DEFAULT_MEMORY
-    return Plan(spec.function, spec.image, spec.command, memory, spec.cpus, options, spec.env)
+    memory = memory_of(spec.memory, options)
+    return Plan(
+        function=spec.function,
+        image=spec.image,
+        command=spec.command,
+        memory=memory,
+        cpus=spec.cpus,
+        options=options,
+        network=options.network[0],
+        tmpfs=tmpfs_of(memory, options),
+        best_effort=spec.best_effort,
+        env=spec.env,
+    )
 
 
-def confinement(plan: Plan) -> list[str]:
-    """Say what the container is confined to, for people: the strict side first."""
-    options = plan.options
-    lines = [f"memory {plan.memory} MB, swap included" if plan.memory else "memory unlimited"]
-    lines.append(f"cpus {plan.cpus:g}" if plan.cpus else "cpus unlimited")
-    lines.append(f"processes and threads {options.max_processes or 'unlimited'}")
-    lines.append(f"open files {options.max_files or 'as the engine has it'}")
-    lines.append(f"network {' or '.join(options.network)}")
-    lines.append("root read-only" if options.read_only else "root writable")
-    lines.append(f"/tmp {options.tmpfs} MB" if options.tmpfs else "no /tmp of its own")
-    lines.append(f"user {options.user}")
-    lines.append(f"capabilities {', '.join(options.capabilities) or 'none'}")
-    lines.append("new privileges possible" if options.new_privileges else "no new privileges")
-    lines.append("with an init process" if options.init else "without an init process")
-    lines += [f"sees {one.source} at {one.target}{', writable' if one.writable else ''}" for one in options.mounts]
-    return lines
+def memory_of(asked: int | None, options: Options) -> int | None:
+    """Return the MB that a copy may use, None for no limit. `asked` is what its function says."""
+    return DEFAULT_MEMORY if asked is None and options.memory == "default" else asked
+
+
+def tmpfs_of(memory: int | None, options: Options) -> int:
+    """Return the MB of /tmp, 0 for none."""
+    if options.tmpfs is not None:
+        return options.tmpfs
+    return DEFAULT_TMPFS if memory is None else min(DEFAULT_TMPFS, max(1, memory // 2))
+
+
+def check_memory(asked: int | None, options: Options) -> None:
+    """Raise ConfigError for memory with which no copy could live."""
+    memory = memory_of(asked, options)
+    if memory is None:
+        return
+    if memory < LEAST_MEMORY:
+        raise ConfigError(
+            f"memory is {memory} MB: no container starts with less than {LEAST_MEMORY} MB, and few programs",
+            field="memory",
+        )
+    if tmpfs_of(memory, options) > memory:
+        raise ConfigError(
+            f"driver_options: tmpfs is {options.tmpfs} MB, more than memory, {memory} MB: what is written to /tmp is "
+            f"memory, so the copy would be killed before /tmp is full; raise memory or lower tmpfs",
+            field="driver_options",
+        )
+
+
+def check_machine(plan: Plan, about: About) -> None:
+    """Raise DriverError for what this engine cannot give or cannot hold a copy to."""
+    if about.cpus and plan.cpus is not None and plan.cpus > about.cpus:
+        raise DriverError(f"cpus is {plan.cpus:g}, and the engine's machine has {about.cpus}: lower cpus", status=400)
+    if plan.best_effort:
+        return
+    for limit, way in _unheld(plan, about.lacks):
+        raise DriverError(
+            f"this engine cannot limit {limit} (`hotfn plugins` shows the engine): {way}, or let the function say "
+            f"best_effort = true",
+            status=400,
+        )
+
+
+def _unheld(plan: Plan, lacks: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the limits of a plan that nothing would enforce, and how to do without each."""
+    if "memory" in lacks and plan.memory is not None:
+        yield "memory", 'set driver_options memory = "unlimited" and no memory'
+    if "cpus" in lacks and plan.cpus is not None:
+        yield "cpus", "set no cpus"
+    if "pids" in lacks and plan.options.max_processes is not None:
+        yield "the number of processes", 'set driver_options max_processes = "unlimited"'
+
+
+def confinement(asked: int | None, options: Options) -> Iterator[str]:
+    """Say what a copy is confined to, for people. `asked` is the memory that its function says."""
+    if asked is None:
+        memory = memory_of(asked, options)
+        yield f"memory {memory} MB, swap included" if memory else "memory unlimited"
+    yield f"network {' or '.join(options.network)}"
+    yield "root read-only" if options.read_only else "root writable"
+    tmpfs = tmpfs_of(memory_of(asked, options), options)
+    runs = ", programs in it may run" if options.tmp_exec else ""
+    yield f"/tmp {tmpfs} MB{runs}" if tmpfs else "no /tmp of its own"
+    yield f"user {options.user}"
+    yield f"capabilities {', '.join(options.capabilities) or 'none'}"
+    yield "new privileges possible" if options.new_privileges else "no new privileges"
+    yield f"processes and threads {_number(options.max_processes)}"
+    yield f"open files {_number(options.max_files, 'as the engine has it')}"
+    for name, value in options.ulimits.items():
+        yield f"{name} {_number(value if value >= 0 else None)}"
+    if not options.init:
+        yield "no init process"
+    if options.volumes:
+        yield "volumes of the image"
+    for one in options.mounts:
+        yield f"sees {one.source} at {one.target}{', writable' if one.writable else ''}"
+
+
+def _number(value: int | None, none: str = "unlimited") -> str:
+    return none if value is None else str(value)

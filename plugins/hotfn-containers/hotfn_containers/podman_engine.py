@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import podman.errors
 import requests.exceptions
@@ -17,14 +17,22 @@ from podman.api import APIClient
 
 from hotfn_core.errors import DriverUnavailable
 
+from .credentials import Login, containers_files
 from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
 from .plan import MB, Plan
+from .pull import PullRequest
+from .reference import Reference
 from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST = 4
 """The major version of podman from which on the API is as it is used here."""
 
+CONTROLLERS = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids"}
+"""What the kernel enforces each limit with."""
+
 CPU_PERIOD = 100_000  # microseconds, the kernel's own default
+
+NO_LIMIT = -1
 
 
 class PodmanEngine(Engine):
@@ -41,14 +49,14 @@ class PodmanEngine(Engine):
         self._processes = may_give(self.endpoint.probe())
         facts = self._call("get", "/info")
         told = facts.get("version") or {}
-        self.about = About(str(told.get("Version", "")), str(told.get("APIVersion", "")), tuple(_detail(facts)))
-        version = self.about.version or "?"
-        major = version.split(".")[0]
+        version = str(told.get("Version") or "?")
+        major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < OLDEST:
             raise DriverUnavailable(
                 f"podman at {self.endpoint.url} is version {version}: hotfn needs {OLDEST}.0 or newer"
             )
-        self.about = About(self.about.version, "4.0.0", self.about.detail)
+        cpus = int((facts.get("host") or {}).get("cpus") or 0)
+        self.about = About(version, "4.0.0", tuple(_detail(facts)), cpus=cpus, lacks=_lacks(facts))
         return self.about
 
     def image(self, name: str) -> Image:
@@ -68,6 +76,15 @@ class PodmanEngine(Engine):
             volumes=tuple(config.get("Volumes") or ()),
             user=config.get("User") or "",
         )
+
+    def login_files(self) -> list[Path]:
+        return containers_files()
+
+    def pull_request(self, reference: Reference, login: Login | None) -> PullRequest:
+        # A name without a registry stays as it is: podman looks it up in registries.conf, and takes its own logins.
+        target = f"/v{self.about.api}/libpod/images/pull?{urlencode({'reference': reference.written})}"
+        header = "" if login is None or reference.short else login.for_podman()
+        return PullRequest(target, {"X-Registry-Auth": header} if header else {})
 
     def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:
         spec = specification(plan, self._processes) | {"name": name, "labels": dict(labels)}
@@ -103,7 +120,7 @@ class PodmanEngine(Engine):
         return State(
             running=state["Status"] not in ("exited", "stopped", "removing", "dead"),
             code=state.get("ExitCode"),
-            oom=bool(state.get("OOMKilled")),
+            oom=bool(state.get("OOMKilled")) or oom_kills(state.get("CgroupPath") or "") > 0,
             error=state.get("Error") or "",
         )
 
@@ -173,8 +190,38 @@ def _detail(facts: Mapping[str, Any]) -> Iterator[str]:
     host = facts.get("host") or {}
     yield f"cgroup {host.get('cgroupVersion', '')}"
     yield str((host.get("ociRuntime") or {}).get("name", ""))
-    if (host.get("security") or {}).get("rootless"):
+    security = host.get("security") or {}
+    if not security.get("seccompEnabled", True):
+        yield "no seccomp filter"
+    if security.get("rootless"):
         yield "rootless"
+
+
+def _lacks(facts: Mapping[str, Any]) -> frozenset[str]:
+    """Say which limits podman takes and does not hold anybody to: those that its user was not given."""
+    host = facts.get("host") or {}
+    if host.get("cgroupVersion") == "v2":
+        given = host.get("cgroupControllers") or ()
+        return frozenset(limit for limit, one in CONTROLLERS.items() if one not in given)
+    return frozenset(CONTROLLERS) if (host.get("security") or {}).get("rootless") else frozenset()
+
+
+def oom_kills(cgroup: str) -> int:
+    """Return how many processes of a control group the kernel has killed for want of memory; 0 when it is gone, or on
+    another machine.
+
+    It is there for some moments after its last process. podman's own mark is missing where conmon writes it to the
+    service's working directory instead of the container's, as conmon 2.1.6 does under podman 4.3.
+    """
+    if not cgroup.startswith("/") or ".." in cgroup:
+        return 0
+    for path in (f"/sys/fs/cgroup{cgroup}/memory.events", f"/sys/fs/cgroup/memory{cgroup}/memory.oom_control"):
+        try:
+            lines = Path(path).read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    return 0
 
 
 def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
@@ -204,7 +251,7 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
         spec["entrypoint"] = list(options.entrypoint)
     if options.cwd:
         spec["work_dir"] = options.cwd
-    return spec | _network(options.network[0])
+    return spec | _network(plan.network)
 
 
 def may_give(pid: int | None) -> dict[str, int]:
@@ -239,9 +286,9 @@ def _mounts(plan: Plan) -> list[dict[str, Any]]:
         }
         for one in plan.options.mounts
     ]
-    if plan.options.tmpfs:
-        size = f"size={plan.options.tmpfs}m"
-        options = ["rw", "nosuid", "nodev", size, "mode=1777"]
+    if plan.tmpfs:
+        runs = "exec" if plan.options.tmp_exec else "noexec"
+        options = ["rw", "nosuid", "nodev", runs, f"size={plan.tmpfs}m", "mode=1777"]
         mounts.append({"type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": options})
     return mounts
 
@@ -252,6 +299,6 @@ def _resources(plan: Plan) -> dict[str, Any]:
         resources["memory"] = {"limit": plan.memory * MB, "swap": plan.memory * MB}
     if plan.cpus is not None:
         resources["cpu"] = {"period": CPU_PERIOD, "quota": round(plan.cpus * CPU_PERIOD)}
-    if plan.options.max_processes is not None:
-        resources["pids"] = {"limit": plan.options.max_processes}
+    most = plan.options.max_processes
+    resources["pids"] = {"limit": NO_LIMIT if most is None else most}  # without it podman has a limit of its own
     return resources
