@@ -24,7 +24,8 @@ from .process import Process, descendants, processes_with
 
 START_TIMEOUT = 60.0  # seconds for an engine to answer, on a machine that is busy
 STOP_GRACE = 20.0  # seconds for an engine to stop its containers and itself
-LONGEST_SOCKET = 100  # the kernel takes 107 bytes of path
+# Podman refuses a longer runroot, and tells nobody when it does so in the process that tidies up after a container.
+LONGEST_DIRECTORY = 50 - len("/run")
 
 
 class EngineFailed(Exception):
@@ -58,12 +59,12 @@ class Engine(ABC):
     repository: ClassVar[str] = ""  # what the engine puts before the name of a local image
 
     def __init__(self, directory: Path) -> None:
+        if len(os.fspath(directory)) > LONGEST_DIRECTORY:
+            raise EngineFailed(
+                f"{directory} is longer than {LONGEST_DIRECTORY} characters; set HOTFN_ENGINES or TMPDIR"
+            )
         self.directory = directory
         self.socket = directory / "sock"
-        if len(os.fspath(self.socket)) > LONGEST_SOCKET:
-            raise EngineFailed(
-                f"the path of the engine's socket is too long for a socket: {self.socket}; set HOTFN_ENGINES"
-            )
         self.daemon = Daemon(directory, self.name)
 
     @property

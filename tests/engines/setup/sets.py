@@ -60,9 +60,7 @@ class EngineSet:
 
     def new_engine(self, name: str, wanted: Iterable[str] = images.ALL) -> Engine:
         """Start one more engine, for a test that restarts or kills it. It ends with `remove`, or with the set."""
-        below = self.directory / "private"
-        below.mkdir(exist_ok=True)
-        engine = KINDS[name](Path(tempfile.mkdtemp(prefix=f"{name}-", dir=below)))
+        engine = KINDS[name](Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory)))
         try:
             engine.start()
             images.provide(engine, self.archives, wanted)
@@ -104,8 +102,7 @@ class EngineSet:
 
     def _private(self) -> list[Engine]:
         """Return the engines of `new_engine`, and what is left of them."""
-        folders = sorted((self.directory / "private").glob("*-*"))
-        return [KINDS[folder.name.partition("-")[0]](folder) for folder in folders]
+        return [kind(folder) for name, kind in KINDS.items() for folder in sorted(self.directory.glob(f"{name}-*"))]
 
     def _make_directory(self) -> None:
         """Make the directory; one that somebody else made in a place for all is refused."""
