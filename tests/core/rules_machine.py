@@ -25,6 +25,7 @@ RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_o
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some
 QUIET = ("starting", "idle", "frozen", "thawing")  # without a call
 CROSSING = ["ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
+RARELY = st.sampled_from([False, False, False, False, True])
 SPAN = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, 10.0, 60.0])
 JITTER = st.sampled_from([0.0, 0.5, 1.0])
 PATIENCE = st.none() | st.sampled_from([-1.0, 0.0, 0.25, 1.0, 5.0, 50.0])
@@ -181,16 +182,14 @@ class RulesMachine(RuleBasedStateMachine):
         freezing = freezing or self.model.copies[number].phase == "frozen"
         self.tell("freezing_failed", number, "freeze_failed" if freezing else "thaw_failed")
 
-    @precondition(lambda self: self.numbers("idle") and self.model.freeze_after() < NEVER)
-    @rule()
-    def fall_asleep(self) -> None:
-        """Nobody calls until something freezes."""
-        self.wait(self.model.freeze_after())
-
-    @precondition(lambda self: self.numbers("frozen"))
+    @precondition(lambda self: self.model.freeze_after() < NEVER)
     @rule(how=st.sampled_from(["thaws", "thaws", "for nobody", "exits", "is lost"]))
-    def wake_up(self, how: str) -> None:
-        """A call comes for a frozen copy; not all goes well in the time that it takes to thaw."""
+    def nap(self, how: str) -> None:
+        """Nobody calls until copies freeze. Then a call comes, and not all goes well in the time that a thaw takes."""
+        if not self.numbers("frozen", "idle"):
+            self.good_days(1)
+        if not self.numbers("frozen"):
+            self.wait(self.model.freeze_after())
         self.arrive(None)
         if how == "for nobody" and str(self.calls) in self.open_calls():
             self.tell("call_cancelled", str(self.calls))
@@ -259,14 +258,17 @@ class RulesMachine(RuleBasedStateMachine):
     # ---- the end
 
     @precondition(lambda self: self.calls > 5)
-    @rule(limit=st.none() | SPAN, serve_waiting=st.booleans())
-    def drain(self, limit: float | None, serve_waiting: bool) -> None:
-        self.tell("drain_requested", limit, serve_waiting=serve_waiting)
+    @rule(rarely=RARELY, limit=st.none() | SPAN, serve_waiting=st.booleans())
+    def drain(self, rarely: bool, limit: float | None, serve_waiting: bool) -> None:
+        """After this not much happens any more, so it comes late in most histories."""
+        if rarely or self.model.draining:
+            self.tell("drain_requested", limit, serve_waiting=serve_waiting)
 
     @precondition(lambda self: self.calls > 5)
-    @rule()
-    def kill(self) -> None:
-        self.tell("kill_requested")
+    @rule(rarely=RARELY)
+    def kill(self, rarely: bool) -> None:
+        if rarely or self.model.draining:
+            self.tell("kill_requested")
 
     def teardown(self) -> None:
         """The history ends: well, or in a close in which no function answers any more. Everything comes to rest."""

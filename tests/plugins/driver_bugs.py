@@ -41,6 +41,7 @@ class Wrapped(Container):
         self.inner = inner
         self.receiver = receiver
         self.id = inner.id
+        self.frozen = False
 
     def write(self, data: bytes) -> None:
         self.inner.write(data)
@@ -60,6 +61,14 @@ class Wrapped(Container):
 
     async def stop(self, grace: float) -> None:
         await self.inner.stop(grace)
+
+    async def freeze(self) -> None:
+        self.frozen = True
+        await self.inner.freeze()
+
+    async def thaw(self) -> None:
+        self.frozen = False
+        await self.inner.thaw()
 
 
 class Planted(LocalDriver):
@@ -318,3 +327,56 @@ class LeavesATask(LocalDriver):
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         self.forgotten = asyncio.ensure_future(asyncio.sleep(3600))
         return await super().launch(spec, receiver)
+
+
+@caught_by("freezing")
+class FrozenInNameOnly(Wrapped):
+    async def freeze(self) -> None:
+        pass
+
+
+@caught_by("freezing")
+class ThawedInNameOnly(Wrapped):
+    async def thaw(self) -> None:
+        pass
+
+
+@caught_by("freezing")
+class SaysThatItFreezes(Wrapped):
+    async def freeze(self) -> None:
+        raise NotImplementedError
+
+
+@caught_by("freezing")
+class FreezesInSecret(Planted):
+    freezes = False
+
+
+@caught_by("stop_frozen")
+class NotThawedForItsGrace(Wrapped):
+    async def stop(self, grace: float) -> None:
+        if self.frozen:
+            await asyncio.sleep(min(grace, 0.5))
+            grace = 0
+        await super().stop(grace)
+
+
+@caught_by("stop_frozen_at_once")
+class CannotBeStoppedFrozen(Wrapped):
+    async def stop(self, grace: float) -> None:
+        if not self.frozen:
+            await super().stop(grace)
+
+
+@caught_by("stop_while_freezing")
+class FreezesWhatIsBeingStopped(Wrapped):
+    async def freeze(self) -> None:
+        try:
+            await asyncio.sleep(0.02)
+        finally:
+            await super().freeze()
+
+    async def stop(self, grace: float) -> None:
+        if self.frozen:
+            raise DriverError("it is frozen")
+        await super().stop(grace)

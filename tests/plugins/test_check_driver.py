@@ -13,7 +13,7 @@ from hotfn_core.testing.check_driver import CHECKS, ConformanceError, Guest, che
 from hotfn_core.testing.check_driver.__main__ import main
 from hotfn_local.driver import LocalDriver
 
-from .driver_bugs import BUGS, CodeLost, Planted
+from .driver_bugs import BUGS, CodeLost, Planted, Wrapped
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
@@ -33,9 +33,18 @@ def test_the_same_driver_without_a_bug_passes() -> None:
 
 
 def test_what_the_contract_leaves_open_is_not_a_failure() -> None:
-    (outcome,) = check_driver(Planted, only=["freezing"])
-    assert outcome.status == "not supported"
-    assert outcome.detail == "this driver cannot freeze"
+    class Mild(Wrapped):
+        async def freeze(self) -> None:
+            raise NotImplementedError
+
+    class Warm(Planted):
+        freezes = False
+        wrapped = Mild
+
+    for check in ("freezing", "stop_frozen", "stop_frozen_at_once", "stop_while_freezing"):
+        (outcome,) = check_driver(Warm, only=[check])
+        assert outcome.status == "not supported"
+        assert outcome.detail == "this driver cannot freeze"
 
 
 def test_the_table_names_checks_and_what_they_mean() -> None:

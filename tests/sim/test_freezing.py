@@ -112,7 +112,7 @@ class TestThatGoWrong:
     def quiet(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "hotfn")
 
-    def test_o02_a_copy_that_could_not_be_frozen_gets_no_call(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_o2_a_copy_that_could_not_be_frozen_gets_no_call(self, caplog: pytest.LogCaptureFixture) -> None:
         async def test(manager: Manager) -> None:
             first = await manager.call(frozen_spec())
             await asyncio.sleep(1.0 + 1e-3)
@@ -125,7 +125,7 @@ class TestThatGoWrong:
         assert "could not be frozen: no freezer" in caplog.text
 
     @pytest.mark.parametrize("slow", [0.0, 0.5])
-    def test_o02_nor_the_call_that_came_while_it_was_tried(self, slow: float) -> None:
+    def test_o2_nor_the_call_that_came_while_it_was_tried(self, slow: float) -> None:
         async def test(manager: Manager) -> None:
             first = await manager.call(frozen_spec())
             await asyncio.sleep(1.0)
@@ -145,7 +145,7 @@ class TestThatGoWrong:
         ],
         ids=["refused", "hangs", "exits", "freeze hangs"],
     )
-    def test_o03_a_call_whose_copy_does_not_thaw_gets_another(
+    def test_o3_a_call_whose_copy_does_not_thaw_gets_another(
         self, how: Behaviour, takes: float, reason: str, cap: int
     ) -> None:
         async def test(manager: Manager) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import signal
 
+from hotfn_core.errors import DriverError
+
 from .checks_exit import killed_by
 from .kit import Copy, Kit
 from .registry import check
@@ -129,6 +131,50 @@ async def check_stop_paused(kit: Kit) -> None:
     await asyncio.sleep(0.1)
     took = await kit.stopped(copy, 1.0)
     assert took < 1.0 + kit.patience / 2, f"stopping took {took:.1f} s"
+
+
+@check
+async def check_stop_frozen(kit: Kit) -> None:
+    """A frozen copy is given its grace: it runs again, minds that it is asked, and ends by itself."""
+    for script in (
+        {"eof": "ignore", "term": {"sleep": 0.3, "exit": 5}},
+        {"term": "ignore", "eof": {"sleep": 0.3, "exit": 5}},
+    ):
+        copy = await kit.ready(script)
+        await kit.freeze(copy)
+        took = await kit.stopped(copy, LONG)
+        assert took < kit.patience, f"stopping took {took:.1f} s"
+        assert copy.recorder.exit is not None
+        assert copy.recorder.exit.code == 5, f"it {copy.recorder.exit}"
+
+
+@check
+async def check_stop_frozen_at_once(kit: Kit) -> None:
+    """A frozen copy is killed: at once without a grace, and when it minds nothing, after it. Nothing of it is left."""
+    for grace in (0, 0.5):
+        copy = await kit.ready(STUBBORN | {"spawn": {"count": 2, "token": kit.token}})
+        await kit.freeze(copy)
+        took = await kit.stopped(copy, grace)
+        assert took < grace + kit.patience / 2, f"stop({grace:g}) took {took:.1f} s"
+        assert killed_by(copy.recorder.exit, signal.SIGKILL), f"it {copy.recorder.exit}"
+    await kit.gone("stopping frozen copies")
+
+
+@check
+async def check_stop_while_freezing(kit: Kit) -> None:
+    """A copy may be stopped while it is being frozen or thawed."""
+    for thaw in (False, True):
+        for wait in (0.0, 0.005, 0.05):
+            copy = await kit.ready()
+            if thaw:
+                await kit.freeze(copy)
+            frost = asyncio.ensure_future(copy.container.thaw() if thaw else kit.freeze(copy))
+            await asyncio.sleep(wait)
+            frost.cancel()
+            took = await kit.stopped(copy, 5)
+            assert took < kit.patience, f"stopping took {took:.1f} s"
+            with contextlib.suppress(asyncio.CancelledError, DriverError):  # the copy has gone meanwhile
+                await frost
 
 
 @check

@@ -144,6 +144,16 @@ class Kit:
         assert copy.recorder.exit is not None, "stop returned before exited was called"
         return time.monotonic() - began
 
+    async def freeze(self, copy: Copy) -> None:
+        """Freeze a copy. Raises Unsupported when the driver says that it cannot."""
+        says = type(self.driver).freezes
+        try:
+            await asyncio.wait_for(copy.container.freeze(), self.patience)
+        except NotImplementedError:
+            assert not says, "the driver says that it freezes, and its containers cannot"
+            raise Unsupported("this driver cannot freeze") from None
+        assert says, "containers can be frozen, and the driver does not say so: freezes = True"
+
     def seen(self) -> list[int]:
         """Return the pids of this machine that carry the token."""
         return list(_carriers(self.token.encode()))
