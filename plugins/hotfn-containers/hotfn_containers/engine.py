@@ -9,12 +9,16 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hotfn_core.errors import DriverUnavailable
 
+from .credentials import Login
 from .endpoint import Endpoint
 from .plan import Plan
+from .pull import PullRequest
+from .reference import Reference
 
 REQUEST_SECONDS = 60
 """How long an engine may take to answer one request; starting a container is the slowest. Pulls have their own."""
@@ -22,11 +26,17 @@ REQUEST_SECONDS = 60
 
 @dataclass(frozen=True)
 class About:
-    """An engine: its version and that of its API, and what of its machine matters for limits."""
+    """An engine: its version and that of its API, and what of its machine matters for limits.
+
+    `cpus` are the machine's, 0 when that is not known; `lacks` those of memory, swap, cpus and pids that the engine
+    cannot limit.
+    """
 
     version: str
     api: str
     detail: tuple[str, ...] = ()
+    cpus: int = 0
+    lacks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,14 @@ class Engine(ABC):
     @abstractmethod
     def image(self, name: str) -> Image:
         """Look at an image. Raises NoSuchImage."""
+
+    @abstractmethod
+    def login_files(self) -> list[Path]:
+        """Return where this engine's command line keeps logins at registries. Does no IO."""
+
+    @abstractmethod
+    def pull_request(self, reference: Reference, login: Login | None) -> PullRequest:
+        """Return the request that pulls an image. Does no IO."""
 
     @abstractmethod
     def create(self, plan: Plan, name: str, labels: Mapping[str, str]) -> str:

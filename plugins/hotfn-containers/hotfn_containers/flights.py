@@ -25,6 +25,7 @@ class Flights(Generic[T]):
     def __init__(self, what: str) -> None:
         self._what = what
         self._flights: dict[Hashable, _Flight[T]] = {}
+        self._tasks: set[asyncio.Task[T]] = set()  # those of the flights, and those that were ended and are not over
         self._closed = False
 
     async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, keep: bool = False) -> T:
@@ -54,14 +55,15 @@ class Flights(Generic[T]):
     async def aclose(self) -> None:
         """End all that is under way; who waits for it is told, and so is who comes later. Idempotent."""
         self._closed = True
-        if tasks := [flight.task for flight in self._flights.values()]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _begin(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> _Flight[T]:
         flight = _Flight(asyncio.get_running_loop().create_task(work(), name=f"hotfn {self._what}"))
-        flight.task.add_done_callback(lambda task: self._over(key, flight))
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(lambda _: self._over(key, flight))
         return flight
 
     def _end(self, key: Hashable, flight: _Flight[T]) -> None:
@@ -71,6 +73,7 @@ class Flights(Generic[T]):
             del self._flights[key]
 
     def _over(self, key: Hashable, flight: _Flight[T]) -> None:
+        self._tasks.discard(flight.task)
         if self._flights.get(key) is flight:
             del self._flights[key]
         if not flight.task.cancelled():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HUB = "docker.io"
 """The registry of names that name none."""
@@ -26,7 +26,7 @@ class Reference:
     """An image's name, whole: `docker.io` and `library/` and `latest` are there where the name left them out.
 
     `short` is True when the name names no registry: docker takes `docker.io` then, podman asks its registries.conf.
-    An `id` is no name, and no registry has it.
+    An `id` is no name, and no registry has it. `written` is what was parsed.
     """
 
     registry: str
@@ -35,14 +35,15 @@ class Reference:
     digest: str = ""
     short: bool = False
     id: str = ""
+    written: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Raises ValueError that says what is wrong with it and what it should be like."""
         if _ID.fullmatch(text):
-            return cls("", "", "", id=text)
+            return cls("", "", "", id=text, written=text)
         if "://" in text:
-            raise ValueError(f"{text!r} has {text.split('://')[0]}:// in front: leave that out")
+            raise ValueError(f"{text!r} has {text.partition('://')[0]}:// in front: leave that out")
         rest, at, digest = text.partition("@")
         name, tag = _split_tag(rest)
         if at and not _DIGEST.fullmatch(digest):
@@ -50,12 +51,12 @@ class Reference:
         if tag is not None and not _TAG.fullmatch(tag):
             raise ValueError(f"{text!r}: the tag {tag!r} may have letters, digits, _ . - and up to 128 of them")
         registry, path = _split_registry(name)
-        _check_path(text, path)
+        _check(text, registry, path)
         if len(name) > MOST:
             raise ValueError(f"{text[:60]!r}... is longer than {MOST} characters")
         if registry in ("", HUB) and "/" not in path:
             path = f"library/{path}"
-        return cls(registry or HUB, path, tag or ("" if digest else "latest"), digest, short=not registry)
+        return cls(registry or HUB, path, tag or ("" if digest else "latest"), digest, not registry, written=text)
 
     @property
     def repository(self) -> str:
@@ -86,14 +87,15 @@ def _split_registry(name: str) -> tuple[str, str]:
     return "", name
 
 
-def _check_path(text: str, path: str) -> None:
-    registry = _split_registry(text)[0]
+def _check(text: str, registry: str, path: str) -> None:
     if registry and not _REGISTRY.fullmatch(registry):
-        raise ValueError(f"{text!r}: {registry!r} is no address of a registry, like ghcr.example.com or 10.0.0.1:5000")
+        raise ValueError(
+            f"{text!r}: {registry!r} is no address of a registry, like registry.example.com or 10.0.0.1:5000"
+        )
     if _PATH.fullmatch(path):
         return
     if _PATH.fullmatch(path.lower()):
         raise ValueError(f"{text!r}: the name of a repository has no capitals")
     raise ValueError(
-        f"{text!r} is no name of an image: it is like python:3.12, ghcr.example.com/team/app:1.0 or name@sha256:0123..."
+        f"{text!r} is no name of an image, like python:3.12 or registry.example.com/team/app:1.0 or app@sha256:0123..."
     )

@@ -13,6 +13,14 @@ from .process import Process
 # The first that is there: what podman runs as pid 1 for `--init`.
 INITS = ("/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/tini-static")
 
+# No name of an image leads outside by accident; registries on loopback, on any port, need no TLS, as docker has it.
+REGISTRIES = """unqualified-search-registries = []
+
+[[registry]]
+location = "127.0.0.1"
+insecure = true
+"""
+
 
 class PodmanEngine(Engine):
     """Podman's service. Its locks are files: those in shared memory are one set for all podmans of the machine."""
@@ -42,8 +50,7 @@ class PodmanEngine(Engine):
             (self.directory / folder).mkdir(exist_ok=True)
         driver = "vfs" if file_system(self.directory) == "overlay" else "overlay"
         self._write("storage", storage={"driver": driver, "graphroot": self._at("graph"), "runroot": self._at("run")})
-        # No name of an image leads outside by accident.
-        (self.directory / "registries.conf").write_text("unqualified-search-registries = []\n")
+        (self.directory / "registries.conf").write_text(REGISTRIES)
         (self.directory / "auth.json").write_text("{}")
         self._write("containers", containers=self._containers(), engine=self._engine(), network=self._network())
         return [self.executable, "system", "service", "--time=0", self.host]
