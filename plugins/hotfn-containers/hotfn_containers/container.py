@@ -13,7 +13,7 @@ from hotfn_core.model import Exit
 
 from .attach import HIGH_WATER, Attachment
 from .calls import Calls
-from .exits import LOOK_AGAIN, ExitFinder, blame_memory
+from .exits import LOOK_AGAIN, ExitFinder
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
@@ -258,10 +258,11 @@ class EngineContainer(Container):
 
     async def _find(self, why: str) -> None:
         exit = await self._finder().find(why, self._outputs_closed)
-        self._exited(blame_memory(exit, self.memory, killed=self._killed))
+        self._exited(exit._replace(memory=self.memory))
 
     def _finder(self) -> ExitFinder:
-        return ExitFinder(self._calls, self.full_id, self.streams.server if self.streams is not None else None)
+        server = self.streams.server if self.streams is not None else None
+        return ExitFinder(self._calls, self.full_id, server, None if self._killed else self.memory)
 
     def _outputs_closed(self) -> None:
         if self._receiver is not None and self._kill_at is None:

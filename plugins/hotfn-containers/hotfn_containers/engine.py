@@ -54,11 +54,12 @@ class Image:
 
 @dataclass(frozen=True)
 class State:
-    """How a container is. `code` is of use when it does not run; `oom` when the engine saw it run out of memory."""
+    """How a container is. `code` is of use when it does not run. `oom`: the kernel has killed a process of it because
+    memory was used up; None when that cannot be told."""
 
     running: bool
     code: int | None = None
-    oom: bool = False
+    oom: bool | None = False
     error: str = ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from hotfn_core.errors import DriverError
 from hotfn_core.model import KILLED, Exit
@@ -22,12 +23,14 @@ LAST_SIGNAL = 64
 
 
 class ExitFinder:
-    """Looks for the end of one container. `server` is who answered when its streams were attached."""
+    """Looks for the end of one container. `server` is who answered when its streams were attached. `suspect` is the
+    limit in MB that is suspected of a SIGKILL that the engine does not account for, None when hotfn sent one."""
 
-    def __init__(self, calls: Calls, container: str, server: int | None) -> None:
+    def __init__(self, calls: Calls, container: str, server: int | None, suspect: int | None) -> None:
         self._calls = calls
         self._id = container
         self._server = server
+        self._suspect = suspect
         self._oom = False  # what is seen while it runs may not be there to be seen when it has ended
 
     async def find(self, why: str, outputs_closed: Callable[[], None]) -> Exit:
@@ -50,7 +53,7 @@ class ExitFinder:
             return Exit(detail="the container was removed from outside")
         except DriverError as error:
             return Exit(detail=self._lost(error.message))
-        return as_exit(state, oom=self._oom)
+        return as_exit(replace(state, oom=self._oom or state.oom), self._suspect)
 
     async def running(self) -> bool:
         """Say whether it runs, as far as the engine can tell."""
@@ -70,7 +73,7 @@ class ExitFinder:
 
     async def _look(self) -> State:
         state = await self._calls(self._calls.engine.state, self._id)
-        self._oom = self._oom or state.oom
+        self._oom = self._oom or state.oom is True
         return state
 
     async def _other_server(self) -> bool:
@@ -81,21 +84,14 @@ class ExitFinder:
         return f"the connection to {self._calls.engine.name} was lost: {why}"
 
 
-def as_exit(state: State, *, oom: bool = False) -> Exit:
-    """Say how it ended. Engines say 128 + n for a signal, and a program may exit with that number as well."""
-    code, detail = state.code, state.error
-    if code is not None and 128 < code <= 128 + LAST_SIGNAL:
-        detail = detail or f"as a program does that signal {code - 128} has killed"
-    return Exit(code=code, oom=state.oom or oom, detail=detail)
+def as_exit(state: State, suspect: int | None) -> Exit:
+    """Say how it ended. Engines say 128 + n for a signal, and a program may exit with that number as well.
 
-
-def blame_memory(exit: Exit, memory: int | None, *, killed: bool) -> Exit:
-    """Add the limit of memory, and name it as the likely cause of a SIGKILL that nobody owns up to.
-
-    `killed` says that hotfn sent one. An engine may miss the kernel's out-of-memory killer.
+    `suspect` is the limit of memory in MB that a SIGKILL is put down to when the engine cannot tell.
     """
-    exit = exit._replace(memory=memory)
-    if exit.code != KILLED or exit.oom or killed or memory is None:
-        return exit
-    cause = f"most likely out of memory, limit {memory} MB"
-    return exit._replace(detail=f"as a program does that signal 9 has killed, which hotfn did not send: {cause}")
+    code, detail = state.code, state.error
+    if code is not None and 128 < code <= 128 + LAST_SIGNAL and not state.oom:
+        detail = detail or f"as a program does that signal {code - 128} has killed"
+    if code == KILLED and state.oom is None and suspect is not None:
+        detail += f"; hotfn did not send it, so most likely it ran out of memory, limit {suspect} MB"
+    return Exit(code=code, oom=state.oom is True, detail=detail)

@@ -120,7 +120,7 @@ class PodmanEngine(Engine):
         return State(
             running=state["Status"] not in ("exited", "stopped", "removing", "dead"),
             code=state.get("ExitCode"),
-            oom=bool(state.get("OOMKilled")) or oom_kills(state.get("CgroupPath") or "") > 0,
+            oom=bool(state.get("OOMKilled")) or oom_killed(container, state.get("CgroupPath") or ""),
             error=state.get("Error") or "",
         )
 
@@ -206,22 +206,27 @@ def _lacks(facts: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(CONTROLLERS) if (host.get("security") or {}).get("rootless") else frozenset()
 
 
-def oom_kills(cgroup: str) -> int:
-    """Return how many processes of a control group the kernel has killed for want of memory; 0 when it is gone, or on
-    another machine.
+def oom_killed(container: str, cgroup: str) -> bool | None:
+    """Say whether the kernel has killed a process of a container for want of memory; None when that cannot be told.
 
-    It is there for some moments after its last process. podman's own mark is missing where conmon writes it to the
-    service's working directory instead of the container's, as conmon 2.1.6 does under podman 4.3.
+    `cgroup` is the container's control group, "" when podman does not tell. The group is there for some moments after
+    its last process, and only on the engine's machine. podman's own mark is missing where conmon writes it to the
+    service's working directory and not to the container's, as conmon 2.1.6 does under podman 4.3.
     """
-    if not cgroup.startswith("/") or ".." in cgroup:
-        return 0
-    for path in (f"/sys/fs/cgroup{cgroup}/memory.events", f"/sys/fs/cgroup/memory{cgroup}/memory.oom_control"):
-        try:
-            lines = Path(path).read_text(encoding="ascii").splitlines()
-        except OSError:
-            continue
-        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-    return 0
+    for group in (cgroup, f"/libpod_parent/libpod-{container}", f"/machine.slice/libpod-{container}.scope"):
+        for path in (f"/sys/fs/cgroup{group}/memory.events", f"/sys/fs/cgroup/memory{group}/memory.oom_control"):
+            count = _oom_kills(Path(path)) if group else None
+            if count is not None:
+                return count > 0
+    return None
+
+
+def _oom_kills(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
