@@ -181,7 +181,7 @@ class DockerEngine(Engine):
         except docker.errors.NotFound as error:
             if image and "no such image" in _text(error).lower():
                 raise NoSuchImage(f"docker has no image {image}: {_text(error)}", 404) from error
-            kind = NoSuchContainer if container else Refused
+            kind = NoSuchContainer if container and "no such container" in _text(error).lower() else Refused
             raise kind(f"docker: {explain('docker', _text(error))}", 404) from error
         except docker.errors.APIError as error:
             raise Refused(f"docker: {explain('docker', _text(error))}", error.status_code or 500) from error

@@ -213,7 +213,7 @@ def _ulimits(name: str, value: object) -> Mapping[str, int]:
 
 def _mounts(name: str, value: object) -> tuple[Mount, ...]:
     mounts = tuple(_mount(name, one) for one in _texts(name, value))
-    _once(f"{name}: the target", (one.target for one in mounts))
+    _once(name, (one.target for one in mounts))
     return mounts
 
 
@@ -247,5 +247,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "mounts": _mounts,
     "entrypoint": _texts,
     "cwd": _path,
-    "prepared": _whole(0, "containers"),
+    "prepared": _few(MAX_PREPARED, "containers"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hotfn_core.errors import DriverError
@@ -11,6 +12,8 @@ class Refused(DriverError):
     """The engine answered a request with an error. `answer` is its HTTP status."""
 
     def __init__(self, message: str, answer: int, *, status: int | None = None) -> None:
+        if status is None and any(part.search(message) for part, _ in ASKED):
+            status = 400
         super().__init__(message, status=status)
         self.answer = answer
 
@@ -36,12 +39,31 @@ HINTS: tuple[tuple[str, str], ...] = (
         "this engine has no init program: install catatonit or tini, or set driver_options init = false",
     ),
     ("docker-init", "this engine has no init program: install tini, or set driver_options init = false"),
-    ("network not found", "create the network first, or correct driver_options network"),
-    ("unable to find network", "create the network first, or correct driver_options network"),
-    ("minimum memory limit", "raise memory"),
-    ("rlimit", "the engine may not give so much: lower driver_options max_files or ulimits"),
 )
 """What an engine's error text contains, in lower case, and what to do about that."""
+
+ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(part, re.IGNORECASE), hint)
+    for part, hint in (
+        (r"network \S+ not found|unable to find network", "create the network, or correct driver_options network"),
+        (
+            r"unable to find (user|group)|uids and gids must be",
+            "correct driver_options user: a number needs no entry in the image",
+        ),
+        (r"minimum memory limit|unable to set memory limit", "raise memory"),
+        (r"range of cpus", "lower cpus"),
+        (r"setting rlimit", "the engine may not give so much: lower driver_options max_files or ulimits"),
+        (r"init seccomp.*too many open files", "raise driver_options max_files"),
+        (
+            r"bind source path does not exist|\bstatfs .*no such file",
+            "driver_options mounts names what is not on the engine's machine",
+        ),
+        (r"mount a directory onto a file", "in driver_options mounts a directory meets a file, or the reverse"),
+        (r"unknown capability", "correct driver_options capabilities"),
+        (r"workdir .* does not exist", "correct driver_options cwd"),
+    )
+)
+"""What an engine says when a function asks for what cannot be, and what to do about that."""
 
 
 def explain(engine: str, text: str) -> str:
@@ -50,7 +72,8 @@ def explain(engine: str, text: str) -> str:
     for part, hint in HINTS:
         if part in lower:
             return f"{text.strip()}; {hint.format(engine=engine)}"
-    return text.strip()
+    hint = next((hint for part, hint in ASKED if part.search(text)), "")
+    return f"{text.strip()}; {hint}" if hint else text.strip()
 
 
 def first_line(texts: Iterable[str]) -> str:
