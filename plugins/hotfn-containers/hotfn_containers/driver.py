@@ -20,18 +20,16 @@ from .attach import attach
 from .calls import Calls
 from .container import EngineContainer
 from .endpoint import Endpoint
-from .engine import Engine, Found, Image
+from .engine import Engine, Image
 from .images import Images, check_image
 from .networks import Networks
 from .options import parse
 from .plan import Plan, check_machine, check_memory, confinement, make_plan
 from .prepared import Prepared
+from .removal import Removals
 from .trouble import NoSuchImage, Refused
 
 log = logging.getLogger("hotfn")
-
-REMOVE_PAUSES = (0.0, 0.2, 1.0)
-"""Seconds before each try to remove a container."""
 
 CLOSE_SECONDS = 20.0
 """How long `aclose` waits for removals that are under way."""
@@ -52,7 +50,7 @@ class EngineDriver(Driver):
         self._images: Images | None = None
         self._prepared: Prepared | None = None
         self._networks = Networks()
-        self._doomed: set[str] = set()  # containers that the engine could not remove when it was asked to
+        self._removals: Removals | None = None
 
     # ---- what differs
 
@@ -77,6 +75,7 @@ class EngineDriver(Driver):
             raise
         self._calls, self._images = calls, Images(calls)
         self._prepared = Prepared(calls, self._make_ready, self.discard)
+        self._removals = Removals(calls, self._networks.left)
 
     def _endpoint(self) -> Endpoint:
         return Endpoint.parse(self.name, self._host, "its `host`") if self._host else self._find()
@@ -127,9 +126,7 @@ class EngineDriver(Driver):
             raise
 
     async def sweep(self) -> int:
-        found = await self.calls(self.calls.engine.labelled, labels.MARK)
-        dead = [one for one in found if labels.fate_of(one.labels) == "dead"]
-        return sum(await asyncio.gather(*(self._swept(one) for one in dead)))
+        return await self._removing().sweep()
 
     async def aclose(self) -> None:
         calls = self._calls
@@ -137,8 +134,7 @@ class EngineDriver(Driver):
             return
         self._prepared.close()
         await self._images.aclose()
-        for container in list(self._doomed):
-            calls.work(self._remove(calls, container), f"remove {container[:12]}")
+        self._removing().finish()
         await calls.aclose(CLOSE_SECONDS)
         self._calls = None
 
@@ -153,14 +149,33 @@ class EngineDriver(Driver):
     async def _bring_up(self, spec: ContainerSpec, plan: Plan, image: Image, receiver: Receiver) -> EngineContainer:
         """Make and start one container; leaves none behind when it cannot be done."""
         assert self._prepared is not None
-        container = self._prepared.take(spec.identity, plan, image) or await self._make(plan, image, spec.instance)
+        ready = self._prepared.take(spec.identity, plan, image)
+        try:
+            if ready is not None and await self._started(ready, receiver):
+                return ready
+            container = await self._make(plan, image, spec.instance)
+            await self._start(container, receiver)
+            return container
+        finally:
+            self._prepared.fill()
+
+    async def _started(self, ready: EngineContainer, receiver: Receiver) -> bool:
+        """Start a container that was made ready; False when it turns out to be of no use, as one that is gone."""
+        try:
+            await self._start(ready, receiver)
+        except Refused as error:
+            log.info("container %s was ready and could not be started, so another one is made: %s", ready.id, error)
+            return False
+        return True
+
+    async def _start(self, container: EngineContainer, receiver: Receiver) -> None:
+        """Start a container; leaves none behind when it cannot be done."""
         try:
             await container.start(receiver)
         except BaseException:
             container.disown()
-            await self._remove(self.calls, container.full_id)
+            await self._removing().remove(container.full_id)
             raise
-        return container
 
     async def _make_ready(self, plan: Plan, image: Image) -> EngineContainer:
         """Make a container of which nothing but the start is left to do."""
@@ -169,7 +184,7 @@ class EngineDriver(Driver):
             await self.calls(self.calls.engine.init, container.full_id)
         except BaseException:
             container.disown()
-            await self._remove(self.calls, container.full_id)
+            await self._removing().remove(container.full_id)
             raise
         return container
 
@@ -185,7 +200,7 @@ class EngineDriver(Driver):
             await self._images.check_program(plan, image, id)
             container.streams = await attach(self.endpoint, calls.engine.attach_target(id), container)
         except BaseException:
-            await self._remove(calls, id)
+            await self._removing().remove(id)
             raise
         return container
 
@@ -198,6 +213,8 @@ class EngineDriver(Driver):
             self._networks.unused(network)
             if isinstance(error, NoSuchImage) and self._images is not None:
                 self._images.forget(plan.image)
+            elif isinstance(error, DriverUnavailable):
+                self._removing().doubt(name)
             raise
         self._networks.joined(id, network)
         return id
@@ -207,7 +224,7 @@ class EngineDriver(Driver):
         with contextlib.suppress(DriverError):
             container = await work
             container.disown()
-            await self._remove(self.calls, container.full_id)
+            await self._removing().remove(container.full_id)
 
     # ---- removing
 
@@ -215,37 +232,8 @@ class EngineDriver(Driver):
         """Remove a container that has ended, or that nobody wants."""
         container.disown()
         if self._calls is not None:
-            self._calls.work(self._remove(self._calls, container.full_id), f"remove {container.id}")
+            self._removing().soon(container.full_id)
 
-    async def _remove(self, calls: Calls, container: str) -> None:
-        """Remove a container. When that cannot be done now, it is tried again with the next one that can be removed."""
-        if await self._removed(calls, container):
-            self._doomed.discard(container)
-            while self._doomed and await self._removed(calls, again := self._doomed.pop(), pauses=(0.0,)):
-                log.info("container %s, which could not be removed before, is gone", again[:12])
-
-    async def _removed(self, calls: Calls, container: str, pauses: Sequence[float] = REMOVE_PAUSES) -> bool:
-        why = ""
-        for pause in pauses:
-            await asyncio.sleep(pause)
-            try:
-                await calls(calls.engine.remove, container)
-            except DriverUnavailable as error:
-                why = error.message
-                break
-            except DriverError as error:  # podman may still be cleaning up behind it
-                why = error.message
-            else:
-                self._networks.left(container)
-                return True
-        log.warning("container %s could not be removed, which is tried again: %s", container[:12], why)
-        self._doomed.add(container)
-        return False
-
-    async def _swept(self, found: Found) -> bool:
-        try:
-            await self.calls(self.calls.engine.remove, found.id)
-        except Refused as error:
-            log.warning("container %s of a dead hotfn could not be removed: %s", found.name, error)
-            return False
-        return True
+    def _removing(self) -> Removals:
+        assert self._removals is not None
+        return self._removals

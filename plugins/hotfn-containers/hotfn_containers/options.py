@@ -33,6 +33,9 @@ HIGHEST_ID = (1 << 31) - 1
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")
 
+MAX_PREPARED = 32
+"""Containers of one function that may be kept ready ahead."""
+
 _MOST = 1 << 53
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
@@ -115,11 +118,13 @@ def _one_of(*words: str) -> Callable[[str, object], str]:
     return check
 
 
-def _whole(low: int, unit: str) -> Callable[[str, object], int]:
+def _whole(low: int, unit: str, high: int = _MOST) -> Callable[[str, object], int]:
+    bounds = f"at least {low}" if high == _MOST else f"from {low} to {high}"
+
     def check(name: str, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= _MOST:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise _must(name, f"a whole number of {unit}, at least {low}", value)
+        raise _must(name, f"a whole number of {unit}, {bounds}", value)
 
     return check
 
@@ -247,5 +252,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "mounts": _mounts,
     "entrypoint": _texts,
     "cwd": _path,
-    "prepared": _few(MAX_PREPARED, "containers"),
+    "prepared": _whole(0, "containers", MAX_PREPARED),
 }

@@ -27,9 +27,6 @@ LEAST_MEMORY = 6
 DEFAULT_TMPFS = 64
 """MB of /tmp, or half of the memory where that is less: what is in /tmp is memory."""
 
-MAX_PREPARED = 32
-"""Containers of one function that may be kept ready ahead."""
-
 
 @dataclass(frozen=True)
 class Plan:
