@@ -5,32 +5,46 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from hotfn_core.errors import DriverError
+
 from .engine import Engine
+from .lanes import Lane
 
 log = logging.getLogger("hotfn")
 
-THREADS = 16
-"""Requests that one driver has under way at the same time; more wait their turn."""
+ENDING = frozenset({"kill", "unpause", "state", "remove", "probe"})
+"""Methods of an engine that end a container or look at how it is."""
+
+LAST_SECONDS = 1.0
+"""How long `aclose` waits for tasks that it had to cancel."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Calls:
-    """The way of one driver to its engine. `work` keeps hold of tasks that go on by themselves."""
+    """The way of one driver to its engine. `work` keeps hold of tasks that go on by themselves.
+
+    There are two lanes, so that containers can be ended also while everything that makes them hangs.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"hotfn-{engine.name}")
+        self._making = Lane(engine.name, "make")
+        self._ending = Lane(engine.name, "end")
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._watchers: set[asyncio.Task[Any]] = set()
+        self._closing = False
 
     async def __call__(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of the engine in a thread. Cancelling stops the waiting, not the request."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: method(*args, **kwargs))
+        """Run a method of the engine in a thread. Cancelling stops the waiting, not the request.
+
+        Raises what the method raises, and DriverUnavailable at once while the engine answers nobody.
+        """
+        lane = self._ending if getattr(method, "__name__", "") in ENDING else self._making
+        return await asyncio.wrap_future(lane.submit(lambda: method(*args, **kwargs)))
 
     def work(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run something in the background; `aclose` waits for it."""
@@ -39,20 +53,40 @@ class Calls:
         task.add_done_callback(self._done)
         return task
 
+    def watch(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """As `work`, for what may go on for ever: `aclose` ends it."""
+        task = self.work(coroutine, name)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+        if self._closing:
+            task.cancel()
+        return task
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, DriverError):  # who asked for it is told; else it was of no importance
             log.debug("%s: %s", task.get_name(), error)
+        else:
+            log.error("%s failed, which is a fault of hotfn", task.get_name(), exc_info=error)
 
     async def aclose(self, patience: float) -> None:
-        """Wait for what is under way, at most `patience` seconds, and let go of the threads and connections."""
+        """Wait for what is under way, at most `patience` seconds, and let go of the threads and connections.
+
+        Requests that hang go on in threads that keep no process from ending.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + patience
+        self._closing = True
+        for task in self._watchers:
+            task.cancel()
         while self._tasks and loop.time() < end:  # one may have led to another
             await asyncio.wait(self._tasks, timeout=end - loop.time())
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
+        self._making.close()
+        self._ending.close()
         self.engine.close()

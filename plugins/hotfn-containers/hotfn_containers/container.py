@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
 from typing import Protocol
 
 from hotfn_core.driver import Container, Receiver
@@ -13,7 +13,8 @@ from hotfn_core.model import Exit
 
 from .attach import HIGH_WATER, Attachment
 from .calls import Calls
-from .exits import LOOK_AGAIN, ExitFinder
+from .exits import LOOK_AGAIN, REMOVED, ExitFinder
+from .timers import Timers
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
@@ -24,10 +25,16 @@ the grace where that is shorter."""
 
 MAX_BACKLOG = 1024 * 1024
 """Bytes of stdout that are taken and kept while reading is paused, so that stderr, which comes over the same
-connection, goes on. When they are used up nothing more is taken."""
+connection, goes on. When they are used up nothing more is taken, and nothing more is kept of a copy that is ending."""
+
+PIECE = 64
+"""Bytes that a piece of stdout counts for beside its own, so that many small ones are bounded too."""
 
 STUCK = 15.0
 """Seconds after SIGKILL when waiting for the exit is given up."""
+
+KILLED_LOOK = 1.0
+"""Seconds after SIGKILL when the engine is asked for the exit that the streams have not told."""
 
 
 class Keeper(Protocol):
@@ -56,13 +63,15 @@ class EngineContainer(Container):
         self._gone = False
         self._ended: str | None = None  # why the streams ended, once they have
         self._paused = False
-        self._backlog: list[bytes] = []
+        self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
-        self._frozen = False
+        self._frozen = False  # or perhaps: the engine did not say
+        self._frost = asyncio.Lock()
         self._killed = False
+        self._killing: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._kill_at: float | None = None
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
 
     # ---- what the driver calls
 
@@ -87,7 +96,7 @@ class EngineContainer(Container):
         """Forget the receiver: nobody wants to hear of this container."""
         self._receiver = None
         self._gone = True
-        self._cancel_timers()
+        self._timers.close()
         if self.streams is not None:
             self.streams.abort()
 
@@ -126,13 +135,27 @@ class EngineContainer(Container):
             self._waiters.discard(waiter)
 
     async def freeze(self) -> None:
-        """Pause the container. Raises DriverError when the engine refuses."""
-        await self._calls(self._calls.engine.pause, self.full_id)
-        self._frozen = True
+        """Pause the container. Raises DriverError when the engine refuses. Cancelled, it is seen through all the same:
+        a stop has to know whether it is frozen."""
+        await asyncio.shield(self._calls.work(self._freeze(), f"freeze {self.id}"))
 
     async def thaw(self) -> None:
-        await self._calls(self._calls.engine.unpause, self.full_id)
-        self._frozen = False
+        """Let it go on, behind a freeze that is under way. Else as `freeze`."""
+        await asyncio.shield(self._calls.work(self._thaw(), f"thaw {self.id}"))
+
+    async def _freeze(self) -> None:
+        async with self._frost:
+            if self._kill_at is not None or self._gone:
+                return
+            self._frozen = True
+            await self._calls(self._calls.engine.pause, self.full_id)
+        if self._killed and not self._gone:
+            await self._kill_it()  # once more: a process that is paused does not die
+
+    async def _thaw(self) -> None:
+        async with self._frost:
+            await self._calls(self._calls.engine.unpause, self.full_id)
+            self._frozen = False
 
     # ---- what the streams report (the Sink)
 
@@ -160,39 +183,42 @@ class EngineContainer(Container):
     # ---- reading
 
     def _keep(self, data: bytes) -> None:
+        full = self._backlog_size > MAX_BACKLOG
+        if full and self._kill_at is not None:
+            return
         self._backlog.append(data)
-        self._backlog_size += len(data)
-        if self._paused and self._backlog_size > MAX_BACKLOG and self._kill_at is None and self.streams is not None:
+        self._backlog_size += len(data) + PIECE
+        if self._paused and full and self.streams is not None:
             self.streams.pause()
-            self._later("look", LOOK_AGAIN, self._look)
+            self._timers.set("look", LOOK_AGAIN, self._look)
 
     def _flush(self) -> None:
         """Deliver what was kept while reading was paused."""
         while self._backlog and not self._paused and not self._gone:
-            self._deliver(self._backlog.pop(0))
+            self._deliver(self._backlog.popleft())
         if not self._paused:
             self._take_again()
 
     def _take_again(self) -> None:
-        self._cancel_timer("look")
+        self._timers.cancel("look")
         if self.streams is not None:
             self.streams.resume()
 
     def _deliver(self, data: bytes) -> None:
-        self._backlog_size -= len(data)
+        self._backlog_size -= len(data) + PIECE
         if self._receiver is not None:
             self._receiver.stdout_received(data)
 
     def _look(self) -> None:
         """Nothing is taken from the streams, so they cannot tell of the container's end."""
-        self._calls.work(self._look_for_exit(), f"look {self.id}")
+        self._calls.watch(self._look_for_exit(), f"look {self.id}")
 
     async def _look_for_exit(self) -> None:
         running = await self._finder().running()
         if self._gone or not self._paused:
             return
         if running:
-            self._later("look", LOOK_AGAIN, self._look)
+            self._timers.set("look", LOOK_AGAIN, self._look)
         else:
             self._take_again()  # what is left of the streams is bounded, for their writer is gone
 
@@ -209,44 +235,68 @@ class EngineContainer(Container):
         if grace <= 0:
             self._kill()
             return
-        self._later("kill", grace, self._kill)
+        self._timers.set("kill", grace, self._kill)
         if first:
             self._calls.work(self._ask(min(POLITE, grace / 10)), f"stop {self.id}")
 
     async def _ask(self, polite: float) -> None:
         """Ask the copy to end; one that is frozen has to be thawed to hear it."""
-        if self._frozen:
+        async with self._frost:  # a freeze that is under way ends first
+            frozen = self._frozen
+        if frozen:
             try:
-                await self.thaw()
+                await self._thaw()
             except DriverError as error:
                 log.warning("container %s could not be thawed to end by itself: %s", self.id, error)
-                return
+        if self._killed or self._gone:
+            return
         self.write_eof()
-        if not self._gone:
-            self._later("term", polite, self._terminate)
+        self._timers.set("term", polite, self._terminate)
 
     def _terminate(self) -> None:
         self._calls.work(self._calls(self._calls.engine.kill, self.full_id, "SIGTERM"), f"term {self.id}")
 
     def _kill(self) -> None:
-        self._cancel_timer("term")
+        self._timers.cancel("kill", "term")
         self._killed = True
-        self._calls.work(self._kill_it(), f"kill {self.id}")
-        self._later("stuck", STUCK, self._stuck)
+        if self._killing is None or self._killing.done():  # an engine that hangs is not asked again and again
+            self._killing = self._calls.work(self._kill_it(), f"kill {self.id}")
+        self._timers.set("stuck", STUCK, self._stuck)
 
     async def _kill_it(self) -> None:
         try:
             await self._calls(self._calls.engine.kill, self.full_id, "SIGKILL")
         except NoSuchContainer:
-            self._lost("it was removed from outside")
+            self._lost(REMOVED)
         except DriverError as error:
-            self._kill_at = None  # stop may be called again
-            self._fail_waiters(error)
+            self._not_stopped(error)
+        else:
+            self._timers.set("killed", KILLED_LOOK, self._look_killed)
+
+    def _look_killed(self) -> None:
+        self._calls.watch(self._find_killed(), f"look {self.id}")
+
+    async def _find_killed(self) -> None:
+        """The container was killed and its streams have not ended: they may never do."""
+        exit = await self._finder().ended()
+        if exit is not None:
+            self._exited(exit._replace(memory=self.memory))
+        elif self._kill_at is not None:
+            self._timers.set("killed", LOOK_AGAIN, self._look_killed)
 
     def _stuck(self) -> None:
+        name = self._calls.engine.name
+        self._not_stopped(
+            DriverError(f"container {self.id} does not end by SIGKILL; look at it with `{name} inspect {self.id}`")
+        )
+
+    def _not_stopped(self, error: DriverError) -> None:
+        """Whoever waits for the end is told that it does not come; stop may be called again."""
         self._kill_at = None
-        error = DriverError(f"container {self.id} does not end by SIGKILL; look at it with {self._calls.engine.name}")
-        self._fail_waiters(error)
+        self._timers.cancel("stuck", "killed")
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _lost(self, why: str) -> None:
         if self._ended is None and self.streams is not None:
@@ -254,7 +304,7 @@ class EngineContainer(Container):
         self._exited(Exit(detail=why))
 
     def _find_exit(self) -> None:
-        self._calls.work(self._find(self._ended or ""), f"exit {self.id}")
+        self._calls.watch(self._find(self._ended or ""), f"exit {self.id}")
 
     async def _find(self, why: str) -> None:
         exit = await self._finder().find(why, self._outputs_closed)
@@ -273,7 +323,7 @@ class EngineContainer(Container):
         if self._gone:
             return
         self._gone = True
-        self._cancel_timers()
+        self._timers.close()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             for data in self._backlog:
@@ -284,24 +334,3 @@ class EngineContainer(Container):
             if not waiter.done():
                 waiter.set_result(None)
         self._keeper.discard(self)
-
-    def _fail_waiters(self, error: DriverError) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-
-    # ---- timers
-
-    def _later(self, name: str, delay: float, action: Callable[[], None]) -> None:
-        self._cancel_timer(name)
-        if not self._gone:
-            self._timers[name] = self._loop.call_later(delay, action)
-
-    def _cancel_timer(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer:
-            timer.cancel()
-
-    def _cancel_timers(self) -> None:
-        for name in list(self._timers):
-            self._cancel_timer(name)

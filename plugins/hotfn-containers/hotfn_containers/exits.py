@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from hotfn_core.errors import DriverError
+from hotfn_core.failures import said
 from hotfn_core.model import KILLED, Exit
 
 from .calls import Calls
 from .engine import State
 from .trouble import NoSuchContainer
 
+log = logging.getLogger("hotfn")
+
 PAUSES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
 """Seconds between looks at a container whose streams have ended, until it counts as one that lives on without them."""
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at a container whose end cannot be seen by its streams."""
+
+ANSWER_SECONDS = 30.0
+"""How long an engine may take to say how a container is whose streams have ended."""
+
+BROKEN_SECONDS = 6.0
+"""The same when they broke: something is wrong with the engine itself, and a call waits to hear of it."""
+
+REMOVED = "the container was removed from outside"
 
 LAST_SIGNAL = 64
 
@@ -34,26 +46,28 @@ class ExitFinder:
         self._oom = False  # what is seen while it runs may not be there to be seen when it has ended
 
     async def find(self, why: str, outputs_closed: Callable[[], None]) -> Exit:
-        """Return how the container ended, once it has. Never raises.
+        """Return how the container ended, once it has. Never raises, but for being cancelled.
 
         `why` is what was wrong with its streams, "" when they ended in order. `outputs_closed` is called when the
         program lives on without them. A container whose connection was lost is killed: nobody can talk to it any more.
         """
         try:
-            state = await self._soon()
-            if state.running and (why or await self._other_server()):
-                await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
-                return Exit(detail=self._lost(why or "its service was started anew"))
+            state = await self._soon(why)
             if state.running:
                 outputs_closed()
             while state.running:
                 await asyncio.sleep(LOOK_AGAIN)
                 state = await self._look()
         except NoSuchContainer:
-            return Exit(detail="the container was removed from outside")
+            return Exit(detail=REMOVED)
+        except TimeoutError:
+            return Exit(detail=self._lost(why or f"it does not answer within {ANSWER_SECONDS:g} s"))
         except DriverError as error:
             return Exit(detail=self._lost(error.message))
-        return as_exit(replace(state, oom=self._oom or state.oom), self._suspect)
+        except Exception as error:  # an exit has to be reported, whatever went wrong
+            log.exception("it could not be found out how container %s ended", self._id[:12])
+            return Exit(detail=f"it could not be found out how: {said(error)}")
+        return self._exit(state)
 
     async def running(self) -> bool:
         """Say whether it runs, as far as the engine can tell."""
@@ -62,14 +76,35 @@ class ExitFinder:
         except DriverError:
             return False
 
-    async def _soon(self) -> State:
-        state = State(running=True)
-        for pause in PAUSES:
-            await asyncio.sleep(pause)
+    async def ended(self) -> Exit | None:
+        """Return how the container ended; None when it runs, or when the engine does not tell."""
+        try:
             state = await self._look()
-            if not state.running:
-                break
+        except NoSuchContainer:
+            return Exit(detail=REMOVED)
+        except DriverError:
+            return None
+        return None if state.running else self._exit(state)
+
+    async def _soon(self, why: str) -> State:
+        """Return the state soon after the streams have ended; it runs when only its outputs were closed.
+
+        Raises DriverError also when the container runs and cannot be reached any more; it is killed then.
+        """
+        async with asyncio.timeout(BROKEN_SECONDS if why else ANSWER_SECONDS):
+            state = State(running=True)
+            for pause in PAUSES:
+                await asyncio.sleep(pause)
+                state = await self._look()
+                if not state.running:
+                    return state
+            if why or await self._other_server():
+                await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
+                raise DriverError(why or "its service was started anew")
         return state
+
+    def _exit(self, state: State) -> Exit:
+        return as_exit(replace(state, oom=self._oom or state.oom), self._suspect)
 
     async def _look(self) -> State:
         state = await self._calls(self._calls.engine.state, self._id)
@@ -90,6 +125,8 @@ def as_exit(state: State, suspect: int | None) -> Exit:
     `suspect` is the limit of memory in MB that a SIGKILL is put down to when the engine cannot tell.
     """
     code, detail = state.code, state.error
+    if code is not None and code < 0:  # podman says -1 when what watched the container is gone
+        code, detail = None, detail or "the engine does not know its exit code"
     if code is not None and 128 < code <= 128 + LAST_SIGNAL and not state.oom:
         detail = detail or f"as a program does that signal {code - 128} has killed"
     if code == KILLED and state.oom is None and suspect is not None:
