@@ -127,7 +127,7 @@ def _load(file: Path, troubles: list[str]) -> Mapping[str, Any]:
     except OSError as error:
         troubles.append(f"{file} cannot be read: {error.strerror}")
         return {}
-    except ValueError:
+    except (ValueError, RecursionError):
         troubles.append(f"{file} is no JSON")
         return {}
     return config if isinstance(config, dict) else {}

@@ -61,7 +61,7 @@ class Report:
     def _take(self, line: bytes) -> None:
         try:
             news = json.loads(line) if len(line) <= MAX_LINE else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(news, dict):
             self.error = _error(news) or self.error

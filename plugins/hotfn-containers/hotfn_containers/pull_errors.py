@@ -115,9 +115,10 @@ def _without_names(text: str, reference: Reference) -> str:
     """Take the image's own name out, which may contain any word."""
     tag, path = reference.tag.lower(), reference.path.lower()
     local = path.removeprefix("library/")
-    names = [f"{reference.repository.lower()}", f"/v2/{path}/", f"{local}:{tag}", f"access denied for {local},"]
+    names = [reference.repository.lower(), f"/v2/{path}/", f"{local}:{tag}", f"access denied for {local},"]
     for name in [f"{name}:{tag}" for name in names[:1]] + names + ([path] if "/" in path else []):
         text = text.replace(name, "access denied for ?," if name.startswith("access denied for") else "?")
+    text = text.replace(reference.registry.lower(), "?")
     for before, after in (("manifest ", " in"), ("manifests/", '"'), ("manifests/", ":")):
         text = text.replace(f"{before}{tag}{after}", f"{before}?{after}")
     return text
