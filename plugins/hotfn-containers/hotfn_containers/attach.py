@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import h11
 
@@ -14,7 +14,7 @@ from hotfn_core.errors import DriverError, DriverUnavailable
 
 from .endpoint import Endpoint, server_pid
 from .framing import STDOUT, FrameDecoder, FramingError
-from .trouble import NoSuchContainer, Refused
+from .trouble import NoSuchContainer, Refused, explain
 
 HIGH_WATER = 64 * 1024
 """Bytes held for a container that does not take them, above which a producer should wait."""
@@ -22,10 +22,6 @@ HIGH_WATER = 64 * 1024
 UPGRADE_SECONDS = 30.0
 MAX_ANSWER = 64 * 1024
 """Bytes of an engine's error answer that are read."""
-
-SWITCHING = 101
-BAD = 400
-NOT_FOUND = 404
 
 
 class Sink(Protocol):
@@ -51,14 +47,14 @@ class Handshake:
         self._body = b""
 
     def receive(self, data: bytes) -> bytes | None:
-        """Return what came behind the answer once it is there, None before; b"" says that the engine sends no more.
+        """Return what came behind the answer once it is there, None before.
 
-        Raises Refused for another answer than the wanted one, FramingError for what is no answer or only half of one.
+        Raises Refused for another answer than the wanted one, FramingError for what is no answer.
         """
         self._http.receive_data(data)
         try:
             while (event := self._http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
-                if isinstance(event, h11.InformationalResponse) and event.status_code == SWITCHING:
+                if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                     rest: bytes = self._http.trailing_data[0]
                     return rest
                 self._take(event)
@@ -66,18 +62,21 @@ class Handshake:
             raise FramingError(f"the engine's answer to attach is no HTTP: {error}") from error
         return None
 
+    def end(self) -> None:
+        """The engine sends no more. Raises Refused if it has begun an answer, which may have no other end."""
+        if self._status:
+            raise refusal(self._status, self._body)
+
     def _take(self, event: object) -> None:
         """Take a part of an answer that is none of the wanted kind; its body says why."""
         if isinstance(event, h11.Response):
             self._status = event.status_code
-            if self._status < BAD:  # its body may be the streams, which do not end
+            if self._status < 400:  # its body may be the streams, which do not end
                 raise Refused(f"the engine does not switch to raw streams, and answers {self._status}", self._status)
         elif isinstance(event, h11.Data):
             self._body += bytes(event.data)
         if isinstance(event, h11.EndOfMessage) or len(self._body) > MAX_ANSWER:
             raise refusal(self._status, self._body[:MAX_ANSWER])
-        if isinstance(event, h11.ConnectionClosed):
-            raise FramingError("the engine closed the connection instead of attaching")
 
 
 def refusal(status: int, body: bytes) -> Refused:
@@ -86,8 +85,8 @@ def refusal(status: int, body: bytes) -> Refused:
         text = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         text = body[:500].decode("utf-8", "replace").strip() or f"HTTP status {status}"
-    kind = NoSuchContainer if status == NOT_FOUND else Refused
-    return kind(f"the engine refuses to attach: {text}", status)
+    kind = NoSuchContainer if status == 404 else Refused
+    return kind(f"the engine refuses to attach: {explain('podman', text)}", status)  # docker does nothing else in it
 
 
 class Attachment(asyncio.Protocol):
@@ -158,15 +157,16 @@ class Attachment(asyncio.Protocol):
     # ---- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = connection = cast(
+            "asyncio.Transport", transport
+        )  # those of uvloop are not registered as such
         if self._aborted:
-            transport.abort()
+            connection.abort()
             return
-        transport.set_write_buffer_limits(HIGH_WATER)
-        self.server = server_pid(transport.get_extra_info("socket"))
+        connection.set_write_buffer_limits(HIGH_WATER)
+        self.server = server_pid(connection.get_extra_info("socket"))
         assert self._handshake is not None
-        transport.write(self._handshake.request)
+        connection.write(self._handshake.request)
 
     def data_received(self, data: bytes) -> None:
         payload = self._whole(data)
@@ -176,8 +176,11 @@ class Attachment(asyncio.Protocol):
             self._take(data)
 
     def eof_received(self) -> bool:
-        if self._handshake is not None:
-            self._take(b"")  # the end may be what the answer was waiting for
+        try:
+            if self._handshake is not None:
+                self._handshake.end()
+        except Refused as error:
+            self._broken(error)
         self._drop()  # to close it would wait until a copy that is gone has read what it was sent
         return True
 
@@ -253,8 +256,9 @@ _NOBODY = _Nobody()
 
 async def attach(endpoint: Endpoint, target: str, sink: Sink) -> Attachment:
     """Attach to a container. Raises DriverError; then, and when it is cancelled, no connection is left."""
-    attachment = await endpoint.connect(lambda: Attachment(target, sink))
+    attachment = Attachment(target, sink)
     try:
+        await endpoint.connect(lambda: attachment)
         async with asyncio.timeout(UPGRADE_SECONDS):
             await attachment.upgraded
     except TimeoutError:
