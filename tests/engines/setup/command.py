@@ -19,8 +19,8 @@ _ABOUT = (
 def main() -> int:
     """Do what the arguments say and return the status to exit with."""
     arguments = _parser().parse_args()
-    engines = EngineSet(arguments.directory or default_directory())
     try:
+        engines = EngineSet(arguments.directory or default_directory())
         return {"up": _up, "down": _down, "status": _status}[arguments.what](engines)
     except (packages.Missing, EngineFailed, CommandFailed) as error:
         print(f"engines: {error}", file=sys.stderr)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,6 @@ class Daemon:
     def __init__(self, directory: Path, name: str) -> None:
         self.record = directory / f"{name}.process"
         self.log = directory / f"{name}.log"
-        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def process(self) -> Process | None:
@@ -37,17 +36,14 @@ class Daemon:
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the program in a session of its own. Its output goes to the log."""
-        with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                argv,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        process = Process.of(self._child.pid)
+        # No subprocess.Popen: whoever ends the program has another object, or is another process.
+        files: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.fspath(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        pid = os.posix_spawn(argv[0], list(argv), environment, file_actions=files, setsid=True)
+        process = Process.of(pid)
         if process is not None:
             self._remember(process)
 
@@ -56,7 +52,7 @@ class Daemon:
         process = self.process
         if process is not None:
             process.end(grace)
-        self._forget()
+        self.record.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """Kill it with SIGKILL, and return when it is dead."""
@@ -64,7 +60,7 @@ class Daemon:
         if process is not None:
             process.signal(signal.SIGKILL)
             process.wait(10)
-        self._forget()
+        self.record.unlink(missing_ok=True)
 
     def tail(self) -> str:
         """Return the end of the log."""
@@ -78,9 +74,3 @@ class Daemon:
         draft = self.record.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(process)))
         draft.replace(self.record)
-
-    def _forget(self) -> None:
-        if self._child is not None:
-            self._child.wait(10)
-            self._child = None
-        self.record.unlink(missing_ok=True)

@@ -35,6 +35,7 @@ class DockerEngine(Engine):
     def _prepare(self) -> list[str]:
         (self.directory / "config").mkdir(exist_ok=True)
         (self.directory / "daemon.json").write_text("{}")  # not the machine's own
+        self._end_containerd()
         (self.directory / "pid").unlink(missing_ok=True)  # left by one that was killed; the number may be anybody's
         storage = ["--storage-driver", "vfs"] if file_system(self.directory) == "overlay" else []
         return [
@@ -50,6 +51,12 @@ class DockerEngine(Engine):
             "--iptables=false",
             *storage,
         ]
+
+    def _end_containerd(self) -> None:
+        """End what a killed dockerd left of its containerd: the next dockerd takes a zombie for alive, and waits."""
+        for process in helpers_of(self.directory, "containerd"):
+            process.end(5)
+        (self.directory / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     def _namespace(self) -> str:
         """Return a name of its own within containerd: the machine's containerd is used when there is one."""

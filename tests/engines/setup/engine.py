@@ -56,6 +56,7 @@ class Engine(ABC):
     name: ClassVar[str]
     variable: ClassVar[str]  # of the environment: where the engine's clients look for its socket
     executable: ClassVar[str]  # absolute: another client may come first in PATH
+    removal_path: ClassVar[str] = "/containers"  # of the API
     repository: ClassVar[str] = ""  # what the engine puts before the name of a local image
 
     def __init__(self, directory: Path) -> None:
@@ -144,6 +145,7 @@ class Engine(ABC):
         while not self.answers():
             if not self.daemon.alive or time.monotonic() > deadline:
                 how = "does not answer" if self.daemon.alive else "ended at once"
+                self.daemon.end(STOP_GRACE)
                 raise EngineFailed(f"{self.name} {how}. The end of {self.daemon.log}:\n{self.daemon.tail()}")
             time.sleep(0.05)  # nothing tells that a socket will appear
 
@@ -207,7 +209,7 @@ class Engine(ABC):
     def remove_containers(self, ids: Iterable[str]) -> None:
         """Remove containers with their anonymous volumes, whatever they do; one that is gone is no error."""
         for one in ids:
-            status, row = self.api("DELETE", f"/containers/{one}?force=true&v=true")
+            status, row = self.api("DELETE", f"{self.removal_path}/{one}?force=true&v=true&timeout=0")
             if status not in {200, 204, 404}:
                 raise EngineFailed(f"{self.name} does not remove {one}: {status} {row!r}")
 

@@ -85,9 +85,11 @@ def _build(engine: Engine, name: str, archives: Path) -> None:
 
 
 def _echo(folder: Path) -> list[Entry]:
-    """The static guest, compiled with the builder that the core ships."""
-    build = runpy.run_path(os.fspath(_GUESTS))["build_echo"]
-    return [("echo", Path(build(folder, static=True)))]
+    """The static guest, compiled with the builder that the core ships, without the compiler's random names in it."""
+    program = runpy.run_path(os.fspath(_GUESTS))["build_echo"](folder, static=True)
+    subprocess.run(["strip", program], check=True)
+    os.utime(program, (0, 0))
+    return [("echo", Path(program))]
 
 
 def _python(folder: Path) -> list[Entry]:

@@ -28,6 +28,7 @@ class PodmanEngine(Engine):
     name = "podman"
     variable = "CONTAINER_HOST"
     executable = "/usr/bin/podman"
+    removal_path = "/v4.0.0/libpod/containers"  # docker's asks a container first, and waits for ten seconds
     repository = "localhost/"
 
     def build_image(self, context: Path, name: str) -> None:

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
 
 @dataclass(frozen=True)
 class Process:
@@ -24,8 +22,8 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process | None:
         """Return the process that has this pid now; None when there is none."""
-        started = _started(pid)
-        return None if started is None else cls(pid, started, _BOOT.read_text().strip())
+        found = _state(pid)
+        return None if found is None or found[0] in "ZX" else cls(pid, found[1], _boot())
 
     def alive(self) -> bool:
         """Say whether it still runs. A zombie does not."""
@@ -46,8 +44,10 @@ class Process:
         with self._handle() as handle:
             if handle is not None and not select.select([handle], [], [], timeout)[0]:
                 return False
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
+        found = _state(self.pid)
+        if found is not None and (found[1], _boot()) == (self.started, self.boot):  # a zombie: nobody has its pid yet
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
         return True
 
     def end(self, grace: float) -> None:
@@ -95,11 +95,15 @@ def _arguments(pid: int) -> str:
         return ""
 
 
-def _started(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it does not run."""
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _state(pid: int) -> tuple[str, int] | None:
+    """Return a process's state, a letter, and when it started, in clock ticks since boot; None when there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may contain anything
-    return None if fields[0] in "ZX" else int(fields[19])
+    return fields[0], int(fields[19])
