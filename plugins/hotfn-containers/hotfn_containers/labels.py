@@ -10,12 +10,16 @@ PREFIX = "hotfn."
 MARK = "hotfn.runtime"
 """Every container of ours has this label."""
 
+ABOUT = ("app", "function", "instance")
+"""What a container is for: for people, and of no weight when it is decided whose it is."""
+
 
 def make(function: str, instance: str) -> dict[str, str]:
     """Return the labels of a container of this process. `instance` is "" for one that is made ready ahead."""
     app, _, name = function.partition("/")
     ours = {PREFIX + key: value for key, value in Runtime.current().as_labels().items()}
-    return {**ours, "hotfn.app": app, "hotfn.function": name, "hotfn.instance": instance}
+    about = dict(zip(ABOUT, (app, name, instance), strict=True))
+    return {**ours, **{PREFIX + key: value for key, value in about.items()}}
 
 
 def fate_of(labels: Mapping[str, str]) -> Fate:
