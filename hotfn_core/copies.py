@@ -180,16 +180,16 @@ class Copies:
         instance = self._instances.get(action.copy)
         if instance is None or instance.container is None:  # it left while this action waited for its turn
             return
-        self.changed(instance, "frozen", "")
         work = self._freeze(instance, instance.container)
         self._frost[action.copy] = self._host.spawn(work, f"hotfn freeze {instance.id}")
+        self.changed(instance, "frozen", "")
 
     def thaw(self, action: Thaw) -> None:
         """Let a copy run again, behind a freeze that still goes on."""
-        instance = self._instances.get(action.copy)
-        if instance is None or instance.container is None:  # as in freeze
+        instance, freezing = self._instances.get(action.copy), self._frost.get(action.copy)
+        if instance is None or instance.container is None or freezing is None:  # as in freeze
             return
-        work = self._thaw(instance, instance.container, self._frost.get(action.copy))
+        work = self._thaw(instance, instance.container, freezing)
         self._frost[action.copy] = self._host.spawn(work, f"hotfn thaw {instance.id}")
 
     async def _freeze(self, instance: Instance, container: Container) -> None:
@@ -198,10 +198,9 @@ class Copies:
         except Exception as error:  # DriverError, or a stranger's driver that fails in its own way
             self._freezing_failed(instance, "freeze_failed", error)
 
-    async def _thaw(self, instance: Instance, container: Container, freezing: asyncio.Task[None] | None) -> None:
+    async def _thaw(self, instance: Instance, container: Container, freezing: asyncio.Task[None]) -> None:
         try:
-            if freezing is not None:
-                await freezing  # whoever cancels this cancels that as well
+            await freezing  # whoever cancels this cancels that as well
             if instance.number not in self._frost:  # it could not be frozen, or it was stopped meanwhile
                 return
             await container.thaw()

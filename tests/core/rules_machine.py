@@ -25,6 +25,7 @@ RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_o
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some
 QUIET = ("starting", "idle", "frozen", "thawing")  # without a call
 CROSSING = ["ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
+NAPS = ["thaws", "thaws", "thaws", "for nobody", "exits", "is lost", "drain"]  # how one ends
 RARELY = st.sampled_from([False, False, False, False, True])
 SPAN = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, 10.0, 60.0])
 JITTER = st.sampled_from([0.0, 0.5, 1.0])
@@ -183,13 +184,16 @@ class RulesMachine(RuleBasedStateMachine):
         self.tell("freezing_failed", number, "freeze_failed" if freezing else "thaw_failed")
 
     @precondition(lambda self: self.model.freeze_after() < NEVER)
-    @rule(how=st.sampled_from(["thaws", "thaws", "for nobody", "exits", "is lost"]))
+    @rule(how=st.sampled_from(NAPS))
     def nap(self, how: str) -> None:
         """Nobody calls until copies freeze. Then a call comes, and not all goes well in the time that a thaw takes."""
         if not self.numbers("frozen", "idle"):
             self.good_days(1)
         if not self.numbers("frozen"):
             self.wait(self.model.freeze_after())
+        if how == "drain":
+            self.tell("drain_requested", None, serve_waiting=True)
+            return
         self.arrive(None)
         if how == "for nobody" and str(self.calls) in self.open_calls():
             self.tell("call_cancelled", str(self.calls))
