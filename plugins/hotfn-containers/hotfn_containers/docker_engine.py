@@ -22,7 +22,7 @@ from .options import Mount
 from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
-from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
+from .trouble import NameTaken, NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST_API = (1, 40)
 """Docker 19.03. Older ones lack limits that are promised."""
@@ -47,10 +47,10 @@ class DockerEngine(Engine):
     def _make_client(self) -> Any:
         return docker.APIClient(base_url=self.endpoint.url, version=self.about.api or "1.40", timeout=REQUEST_SECONDS)
 
-    def connect(self) -> About:
-        self.endpoint.probe()
+    def _connect(self) -> About:
         with self._told():
             facts = self.client.version(api_version=False)
+        self.client.timeout = REQUEST_SECONDS
         about = About(str(facts.get("Version", "")), str(facts.get("ApiVersion", "")))
         if _version(about.api) < OLDEST_API:
             raise DriverUnavailable(
@@ -60,15 +60,13 @@ class DockerEngine(Engine):
         api = min(_version(about.api), NEWEST_API)
         with self._told():
             facts = self.client.info()
-        self.about = About(
+        return About(
             about.version,
             ".".join(map(str, api)),
             tuple(_detail(facts)),
             cpus=int(facts.get("NCPU") or 0),
             lacks=frozenset(limit for limit, names in LIMITS.items() if not all(facts.get(one, True) for one in names)),
         )
-        self.close()  # the next clients speak the version that was agreed on
-        return self.about
 
     def image(self, name: str) -> Image:
         with self._told(image=name):
@@ -184,6 +182,8 @@ class DockerEngine(Engine):
             kind = NoSuchContainer if container and "no such container" in _text(error).lower() else Refused
             raise kind(f"docker: {explain('docker', _text(error))}", 404) from error
         except docker.errors.APIError as error:
+            if "is already in use by" in _text(error):
+                raise NameTaken(f"docker: {_text(error)}", 409) from error
             raise Refused(f"docker: {explain('docker', _text(error))}", error.status_code or 500) from error
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise self.lost(error) from error

@@ -12,13 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import requests.exceptions
+
 from hotfn_core.errors import DriverUnavailable
+from hotfn_core.failures import said
 
 from .credentials import Login
 from .endpoint import Endpoint
 from .plan import Plan
 from .pull import PullRequest
 from .reference import Reference
+from .trouble import caused_by
+
+OPEN_SECONDS = 5.0
+"""How long an engine may take for its first answer."""
 
 REQUEST_SECONDS = 60
 """How long an engine may take to answer one request; starting a container is the slowest. Pulls have their own."""
@@ -110,14 +117,43 @@ class Engine(ABC):
             self.endpoint.probe()
         except DriverUnavailable as why:
             return why
-        return DriverUnavailable(f"{self.name} at {self.endpoint.url} did not answer as it should: {error}")
+        where = f"{self.name} at {self.endpoint.url} ({self.endpoint.source})"
+        if caused_by(error, TimeoutError, requests.exceptions.Timeout):
+            text = f"{where} does not answer: it is overloaded or hangs; look at its log, or restart it"
+            return DriverUnavailable(text)
+        if caused_by(error, ConnectionError):
+            return DriverUnavailable(f"{where} closed the connection: it is ending, or was started anew")
+        return self._stranger(error)
+
+    def connect(self) -> About:
+        """Find out what this engine is. Raises DriverUnavailable, also for one that is too old or that is none at all.
+
+        What hangs is told from one that is slow by the first answer, which takes an engine no time.
+        """
+        self.endpoint.probe()
+        self.client.timeout = OPEN_SECONDS
+        try:
+            self.about = self._connect()
+        except DriverUnavailable:
+            raise
+        except Exception as error:  # it answers, and not as an engine does
+            raise self._stranger(error) from error
+        finally:
+            self.close()  # the next clients speak the version that was agreed on
+        return self.about
+
+    def _stranger(self, error: BaseException) -> DriverUnavailable:
+        where = f"{self.endpoint.url} ({self.endpoint.source})"
+        return DriverUnavailable(
+            f"what listens at {where} does not answer as {self.name} does: {said(error)}; is it {self.name} at all?"
+        )
 
     @abstractmethod
     def _make_client(self) -> Any: ...
 
     @abstractmethod
-    def connect(self) -> About:
-        """Find out what this engine is. Raises DriverUnavailable also for one that is too old."""
+    def _connect(self) -> About:
+        """Ask for the version, and behind that for more, with `REQUEST_SECONDS` for an answer. May raise anything."""
 
     @abstractmethod
     def image(self, name: str) -> Image:

@@ -22,7 +22,7 @@ from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
 from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
-from .trouble import NoSuchContainer, NoSuchImage, Refused, explain
+from .trouble import NameTaken, NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST = 4
 """The major version of podman from which on the API is as it is used here."""
@@ -45,19 +45,18 @@ class PodmanEngine(Engine):
     def _make_client(self) -> Any:
         return APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
 
-    def connect(self) -> About:
+    def _connect(self) -> About:
         self._processes = may_give(self.endpoint.probe())
-        facts = self._call("get", "/info")
-        told = facts.get("version") or {}
-        version = str(told.get("Version") or "?")
+        version = str(self._call("get", "/version").get("Version") or "?")
+        self.client.timeout = REQUEST_SECONDS
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < OLDEST:
             raise DriverUnavailable(
                 f"podman at {self.endpoint.url} is version {version}: hotfn needs {OLDEST}.0 or newer"
             )
+        facts = self._call("get", "/info")
         cpus = int((facts.get("host") or {}).get("cpus") or 0)
-        self.about = About(version, "4.0.0", tuple(_detail(facts)), cpus=cpus, lacks=_lacks(facts))
-        return self.about
+        return About(version, "4.0.0", tuple(_detail(facts)), cpus=cpus, lacks=_lacks(facts))
 
     def image(self, name: str) -> Image:
         try:
@@ -91,6 +90,8 @@ class PodmanEngine(Engine):
         try:
             made = self._call("post", "/containers/create", data=json.dumps(spec))
         except Refused as error:
+            if "is already in use" in error.message:
+                raise NameTaken(error.message, 409) from error
             if "image" in error.message and ("not known" in error.message or "no such image" in error.message.lower()):
                 raise NoSuchImage(error.message, 404) from error
             raise
@@ -116,11 +117,12 @@ class PodmanEngine(Engine):
         self._on(container, "post", "/unpause")
 
     def state(self, container: str) -> State:
+        before = oom_killed(container, "")  # the group may be gone by the time that podman has answered
         state = self._on(container, "get", "/json")["State"]
         return State(
             running=state["Status"] not in ("exited", "stopped", "removing", "dead"),
             code=state.get("ExitCode"),
-            oom=bool(state.get("OOMKilled")) or oom_killed(container, state.get("CgroupPath") or ""),
+            oom=bool(state.get("OOMKilled")) or before or oom_killed(container, state.get("CgroupPath") or ""),
             error=state.get("Error") or "",
         )
 

@@ -22,6 +22,10 @@ class NoSuchContainer(Refused):
     """The engine does not know the container: somebody has removed it."""
 
 
+class NameTaken(Refused):
+    """Another container has the name already."""
+
+
 class NoSuchImage(Refused):
     """The engine does not have the image."""
 
@@ -74,6 +78,17 @@ def explain(engine: str, text: str) -> str:
             return f"{text.strip()}; {hint.format(engine=engine)}"
     hint = next((hint for part, hint in ASKED if part.search(text)), "")
     return f"{text.strip()}; {hint}" if hint else text.strip()
+
+
+def caused_by(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    """Say whether an error, or one that it was raised from, is of these kinds."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, kinds):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_line(texts: Iterable[str]) -> str:
