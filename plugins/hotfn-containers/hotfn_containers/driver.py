@@ -27,9 +27,12 @@ from .options import parse
 from .plan import Plan, check_machine, check_memory, confinement, make_plan
 from .prepared import Prepared
 from .removal import Removals
-from .trouble import NoSuchImage, Refused
+from .trouble import NameTaken, NoSuchImage, Refused
 
 log = logging.getLogger("hotfn")
+
+NAMES = 3
+"""Names that are tried for one container."""
 
 CLOSE_SECONDS = 20.0
 """How long `aclose` waits for removals that are under way."""
@@ -115,9 +118,17 @@ class EngineDriver(Driver):
 
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         plan = self._plan(spec)
-        calls = self.calls
         assert self._images is not None
         image = await self._images.ready(plan)
+        try:
+            return await self._launched(spec, plan, image, receiver)
+        except NoSuchImage:  # it was removed since it was looked at
+            image = await self._images.ready(plan)
+            return await self._launched(spec, plan, image, receiver)
+
+    async def _launched(self, spec: ContainerSpec, plan: Plan, image: Image, receiver: Receiver) -> Container:
+        """Start one copy; when it is cancelled that is seen through and undone."""
+        calls = self.calls
         work = calls.work(self._bring_up(spec, plan, image, receiver), f"start {spec.instance}")
         try:
             return await asyncio.shield(work)
@@ -191,9 +202,7 @@ class EngineDriver(Driver):
     async def _make(self, plan: Plan, image: Image, instance: str) -> EngineContainer:
         """Create a container and attach to it."""
         calls = self.calls
-        name = f"hotfn-{plan.function.replace('/', '-')}-{secrets.token_hex(4)}"
-        marks = labels.make(plan.function, instance)
-        id = await self._create(plan, name, marks)
+        name, id = await self._named(plan, labels.make(plan.function, instance))
         container = EngineContainer(self, id, name, plan.memory)
         try:
             assert self._images is not None
@@ -203,6 +212,17 @@ class EngineDriver(Driver):
             await self._removing().remove(id)
             raise
         return container
+
+    async def _named(self, plan: Plan, marks: Mapping[str, str]) -> tuple[str, str]:
+        """Create a container by a name that no other has. Returns its name and its id."""
+        for left in reversed(range(NAMES)):
+            name = f"hotfn-{plan.function.replace('/', '-')}-{secrets.token_hex(4)}"
+            try:
+                return name, await self._create(plan, name, marks)
+            except NameTaken:  # one of four billion; whoever has it keeps it
+                if not left:
+                    raise
+        raise AssertionError
 
     async def _create(self, plan: Plan, name: str, marks: Mapping[str, str]) -> str:
         """Create a container in the least used of its networks and return its id."""
