@@ -57,6 +57,7 @@ class Engine(ABC):
     variable: ClassVar[str]  # of the environment: where the engine's clients look for its socket
     executable: ClassVar[str]  # absolute: another client may come first in PATH
     removal_path: ClassVar[str] = "/containers"  # of the API
+    removal: ClassVar[str] = "force=true&v=true"
     repository: ClassVar[str] = ""  # what the engine puts before the name of a local image
 
     def __init__(self, directory: Path) -> None:
@@ -209,7 +210,7 @@ class Engine(ABC):
     def remove_containers(self, ids: Iterable[str]) -> None:
         """Remove containers with their anonymous volumes, whatever they do; one that is gone is no error."""
         for one in ids:
-            status, row = self.api("DELETE", f"{self.removal_path}/{one}?force=true&v=true&timeout=0")
+            status, row = self.api("DELETE", f"{self.removal_path}/{one}?{self.removal}")
             if status not in {200, 204, 404}:
                 raise EngineFailed(f"{self.name} does not remove {one}: {status} {row!r}")
 

@@ -29,6 +29,7 @@ class PodmanEngine(Engine):
     variable = "CONTAINER_HOST"
     executable = "/usr/bin/podman"
     removal_path = "/v4.0.0/libpod/containers"  # docker's asks a container first, and waits for ten seconds
+    removal = "force=true&volumes=true&timeout=0"
     repository = "localhost/"
 
     def build_image(self, context: Path, name: str) -> None:
