@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,7 @@ async def check_sweep(kit: Kit) -> None:
 @check
 async def check_closing(kit: Kit) -> None:
     """`aclose` may be called again; no task, no descriptor and no process is left."""
+    await _first_stream()
     tasks = asyncio.all_tasks()
     descriptors = _descriptors()
     copies = [await kit.ready() for _ in range(3)]
@@ -165,6 +167,15 @@ async def check_closing(kit: Kit) -> None:
     assert not left, f"the driver left {len(left)} tasks: {left}"
     more = _descriptors() - descriptors
     assert more <= 0, f"the driver left {more} file descriptors open"
+
+
+async def _first_stream() -> None:
+    """Have a stream come and go: some loops open a descriptor with their first one and keep it as long as they live."""
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport.close()
+    theirs.close()
+    await asyncio.sleep(0.01)  # it is closed behind what the loop has to do
 
 
 def _descriptors() -> int:
