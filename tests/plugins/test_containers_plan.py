@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hotfn_containers.drivers import DockerDriver, PodmanDriver
 from hotfn_containers.engine import About, State
 from hotfn_containers.exits import as_exit
 from hotfn_containers.networks import Networks
+from hotfn_containers.oom import oom_killed, verdict
 from hotfn_containers.options import parse
 from hotfn_containers.plan import Plan, check_machine, check_memory, make_plan
-from hotfn_containers.podman_engine import oom_killed, specification
+from hotfn_containers.podman_engine import specification
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import ConfigError, DriverError
 from hotfn_core.model import Exit, FunctionSpec
@@ -200,10 +202,6 @@ class TestPodman:
             "Networks": {"web": {}},
         }
 
-    def test_out_of_memory_cannot_be_told_of_a_group_that_is_gone(self) -> None:
-        assert oom_killed("0" * 64, "") is None
-        assert oom_killed("0" * 64, "/libpod_parent/nowhere") is None
-
 
 class TestMemory:
     def test_b44_swap_is_within_the_limit_of_memory(self) -> None:
@@ -273,14 +271,38 @@ class TestMemory:
                 64,
                 Exit(
                     code=137,
-                    detail="as a program does that signal 9 has killed; hotfn did not send it, so most likely it ran "
-                    "out of memory, limit 64 MB",
+                    detail="as a program does that signal 9 has killed; hotfn did not send it: the usual cause is that "
+                    "it ran out of memory, limit 64 MB",
                 ),
             ),
         ],
     )
     def test_what_a_killed_copy_died_of(self, state: State, suspect: int | None, exit: Exit) -> None:
         assert as_exit(state, suspect) == exit
+
+    @pytest.mark.parametrize(
+        ("mark", "counts", "told"),
+        [
+            (True, (None, None), True),
+            (False, (None, True), True),
+            (False, (True, None), True),
+            (False, (False, None), False),
+            (None, (None, False), False),
+            (None, (None, None), None),
+        ],
+    )
+    def test_what_one_of_them_saw_has_happened(
+        self, mark: bool | None, counts: tuple[bool | None, ...], told: bool | None
+    ) -> None:
+        assert verdict(mark, *counts) is told
+
+    @pytest.mark.parametrize("name", ["a/memory.events", "memory/a/memory.oom_control"])
+    def test_the_kernel_s_count_tells_when_it_is_there(self, name: str, tmp_path: Path) -> None:
+        assert oom_killed(["/a"], tmp_path) is None
+        (tmp_path / name).parent.mkdir(parents=True)
+        for text, told in [("oom_kill 0\n", False), ("oom 3\noom_kill 2\n", True), ("under_oom 0\n", None)]:
+            (tmp_path / name).write_text(text)
+            assert oom_killed(["/b", "/a"], tmp_path) is told
 
 
 class TestMachine:

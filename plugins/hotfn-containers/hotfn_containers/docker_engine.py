@@ -12,16 +12,19 @@ from urllib.parse import quote, urlencode
 
 import docker
 import docker.errors
+import docker.tls
 import requests.exceptions
 
 from hotfn_core.errors import DriverUnavailable
 
 from .credentials import Login, docker_files
 from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .oom import oom_killed, verdict
 from .options import Mount
 from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
+from .tls import Tls
 from .trouble import NameTaken, NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST_API = (1, 40)
@@ -29,6 +32,9 @@ OLDEST_API = (1, 40)
 
 NEWEST_API = (1, 45)
 """What the package was written for; a newer engine speaks it as well."""
+
+GROUPS = ("/docker/{}", "/system.slice/docker-{}.scope")
+"""The control groups that docker makes for a container, by itself or with systemd."""
 
 LIMITS: Mapping[str, tuple[str, ...]] = {
     "memory": ("MemoryLimit",),
@@ -45,7 +51,15 @@ class DockerEngine(Engine):
     name: ClassVar[str] = "docker"
 
     def _make_client(self) -> Any:
-        return docker.APIClient(base_url=self.endpoint.url, version=self.about.api or "1.40", timeout=REQUEST_SECONDS)
+        tls = self.endpoint.tls
+        client = docker.APIClient(
+            base_url=self.endpoint.url,
+            version=self.about.api or "1.40",
+            timeout=REQUEST_SECONDS,
+            tls=False if tls is None else _tls_config(tls),
+        )
+        client.trust_env = False  # a proxy is for images, not for the engine, and its certificate is what `tls` says
+        return client
 
     def _connect(self) -> About:
         with self._told():
@@ -132,12 +146,14 @@ class DockerEngine(Engine):
             self.client.unpause(container)
 
     def state(self, container: str) -> State:
+        groups = [group.format(container) for group in GROUPS]
+        before = oom_killed(groups)  # the group may be gone by the time that docker has answered
         with self._told(container=container):
             state = self.client.inspect_container(container)["State"]
         return State(
             running=bool(state["Running"]),
             code=state.get("ExitCode"),
-            oom=bool(state.get("OOMKilled")),
+            oom=verdict(state.get("OOMKilled"), before, oom_killed(groups)),
             error=state.get("Error") or "",
         )
 
@@ -215,6 +231,11 @@ def _detail(info: Mapping[str, Any]) -> Iterator[str]:
         yield "rootless"
     if not info.get("SwapLimit", True):
         yield "no limit of swap: its kernel has none, so memory does not bound swap"
+
+
+def _tls_config(tls: Tls) -> Any:
+    cert = (tls.cert, tls.key or tls.cert) if tls.cert else None
+    return docker.tls.TLSConfig(client_cert=cert, ca_cert=tls.ca or None, verify=tls.verify)
 
 
 def host_config(plan: Plan) -> dict[str, Any]:

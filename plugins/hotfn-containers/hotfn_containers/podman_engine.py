@@ -19,6 +19,7 @@ from hotfn_core.errors import DriverUnavailable
 
 from .credentials import Login, containers_files
 from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .oom import oom_killed, verdict
 from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
@@ -29,6 +30,9 @@ OLDEST = 4
 
 CONTROLLERS = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids"}
 """What the kernel enforces each limit with."""
+
+GROUPS = ("/libpod_parent/libpod-{}", "/machine.slice/libpod-{}.scope")
+"""The control groups that podman makes for a container, by itself or with systemd."""
 
 CPU_PERIOD = 100_000  # microseconds, the kernel's own default
 
@@ -43,7 +47,9 @@ class PodmanEngine(Engine):
     _processes: Mapping[str, int] = MappingProxyType({})
 
     def _make_client(self) -> Any:
-        return APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
+        client = APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
+        client.trust_env = False  # a proxy is for images, not for the engine
+        return client
 
     def _connect(self) -> About:
         self._processes = may_give(self.endpoint.probe())
@@ -117,12 +123,13 @@ class PodmanEngine(Engine):
         self._on(container, "post", "/unpause")
 
     def state(self, container: str) -> State:
-        before = oom_killed(container, "")  # the group may be gone by the time that podman has answered
+        groups = [group.format(container) for group in GROUPS]
+        before = oom_killed(groups)  # the group may be gone by the time that podman has answered
         state = self._on(container, "get", "/json")["State"]
         return State(
             running=state["Status"] not in ("exited", "stopped", "removing", "dead"),
             code=state.get("ExitCode"),
-            oom=bool(state.get("OOMKilled")) or before or oom_killed(container, state.get("CgroupPath") or ""),
+            oom=verdict(state.get("OOMKilled"), before, oom_killed(filter(None, (state.get("CgroupPath"), *groups)))),
             error=state.get("Error") or "",
         )
 
@@ -206,29 +213,6 @@ def _lacks(facts: Mapping[str, Any]) -> frozenset[str]:
         given = host.get("cgroupControllers") or ()
         return frozenset(limit for limit, one in CONTROLLERS.items() if one not in given)
     return frozenset(CONTROLLERS) if (host.get("security") or {}).get("rootless") else frozenset()
-
-
-def oom_killed(container: str, cgroup: str) -> bool | None:
-    """Say whether the kernel has killed a process of a container for want of memory; None when that cannot be told.
-
-    `cgroup` is the container's control group, "" when podman does not tell. The group is there for some moments after
-    its last process, and only on the engine's machine. podman's own mark is missing where conmon writes it to the
-    service's working directory and not to the container's, as conmon 2.1.6 does under podman 4.3.
-    """
-    for group in (cgroup, f"/libpod_parent/libpod-{container}", f"/machine.slice/libpod-{container}.scope"):
-        for path in (f"/sys/fs/cgroup{group}/memory.events", f"/sys/fs/cgroup/memory{group}/memory.oom_control"):
-            count = _oom_kills(Path(path)) if group else None
-            if count is not None:
-                return count > 0
-    return None
-
-
-def _oom_kills(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
