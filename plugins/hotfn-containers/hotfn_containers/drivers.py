@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from .addresses import docker_endpoint, podman_endpoint
 from .docker_engine import DockerEngine
 from .driver import EngineDriver
-from .endpoint import Endpoint, docker_endpoint, podman_endpoint
+from .endpoint import Endpoint
 from .engine import Engine
 from .podman_engine import PodmanEngine
 

@@ -6,19 +6,35 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hotfn_core.errors import DriverUnavailable
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+from .tls import Tls, TlsStream
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 CONNECT_SECONDS = 5.0
 """How long an engine may take to accept a connection."""
+
+VARIABLE = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+SOCKET = {"docker": "/var/run/docker.sock", "podman": "/run/podman/podman.sock"}
+
+ELSEWHERE = {
+    "fd": "that is where an engine listens, not how it is reached; name its socket, unix:///path",
+    "npipe": "that is for Windows; name a socket, unix:///path",
+}
+"""Schemes that are no way to an engine, and what to do about it."""
+
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""After a minute without a sign of life a connection to another machine is lost, which else nobody would notice."""
+
+_PING = b"HEAD /_ping HTTP/1.0\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -31,32 +47,86 @@ class Endpoint:
     unix: str = ""
     host: str = ""
     port: int = 0
+    tls: Tls | None = None
 
     @classmethod
-    def parse(cls, engine: str, url: str, source: str) -> Endpoint:
-        """Raises DriverUnavailable for an address that hotfn cannot attach over."""
-        parts = urlsplit(url if "://" in url else f"tcp://{url}")
-        if parts.scheme in ("unix", "http+unix"):
-            path = parts.path if not parts.netloc else f"/{parts.netloc}{parts.path}"
-            return cls(engine, f"unix://{path}", source, unix=path)
-        if parts.scheme in ("tcp", "http") and parts.hostname:
-            port = parts.port or (2375 if engine == "docker" else 8080)
-            return cls(engine, f"tcp://{parts.hostname}:{port}", source, host=parts.hostname, port=port)
-        raise DriverUnavailable(
-            f"{source} says {url!r}: hotfn reaches {engine} over unix:// and tcp:// only; forward its socket "
-            f"(ssh -L /tmp/{engine}.sock:/path/of/the/socket host) and name that"
-        )
+    def parse(cls, engine: str, url: str, source: str, tls: Tls | None = None) -> Endpoint:
+        """Understand an address. `tls` is for tcp:// alone, as for the engine's own client.
+
+        Raises DriverUnavailable for an address that hotfn cannot attach over, and for one that is none.
+        """
+        endpoint = cls(engine, url.strip(), source)
+        scheme, separator, rest = endpoint.url.partition("://")
+        scheme = scheme.lower()
+        if not separator:
+            return endpoint._tcp(endpoint.url, tls)
+        if scheme in ("unix", "http+unix"):
+            return endpoint._unix(unquote(rest) if scheme == "http+unix" else rest)
+        if scheme in ("tcp", "http", "https"):
+            return endpoint._tcp(rest, {"tcp": tls, "http": None, "https": tls or Tls()}[scheme])
+        if scheme in ("ssh", "http+ssh"):
+            raise endpoint._refused(_forward(engine, rest))
+        raise endpoint._refused(ELSEWHERE.get(scheme, "an address begins with unix:// or tcp://"))
+
+    def _unix(self, rest: str) -> Endpoint:
+        path = rest or SOCKET[self.engine]
+        if not path.startswith("/"):
+            path = f"/{path}"
+        if any(sign in path for sign in "?#;\0"):
+            raise self._refused("the path of a socket may not have ? # ; in it")
+        return replace(self, url=f"unix://{path}", unix=path)
+
+    def _tcp(self, rest: str, tls: Tls | None) -> Endpoint:
+        if rest.startswith("/"):
+            raise self._refused(f"an address of a socket begins with unix://; name unix://{rest}")
+        try:
+            parts = urlsplit(f"//{rest}")
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise self._refused(f"{error}") from error
+        if not host or "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+            raise self._refused("an address of this kind is tcp://host:port and no more")
+        if port is None and self.engine == "podman":
+            raise self._refused("it names no port, and podman has none of its own; name tcp://host:port")
+        if tls is not None and self.engine == "podman":
+            raise self._refused("hotfn does not speak TLS with podman; " + _forward(self.engine, host))
+        port = port or (2376 if tls else 2375)
+        url = f"tcp://{f'[{host}]' if ':' in host else host}:{port}"
+        return replace(self, url=url, host=host, port=port, tls=tls)
+
+    def _refused(self, why: str) -> DriverUnavailable:
+        return DriverUnavailable(f"{self.source} says {self.url!r}, which hotfn cannot use for {self.engine}: {why}")
+
+    # ---- reaching it
 
     async def connect(self, factory: Callable[[], P]) -> P:
-        """Open a connection. Raises DriverUnavailable."""
-        loop = asyncio.get_running_loop()
+        """Open a connection. Raises DriverUnavailable; then, and when it is cancelled, no connection is left."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                if self.unix:
-                    return (await loop.create_unix_connection(factory, self.unix))[1]
-                return (await loop.create_connection(factory, self.host, self.port))[1]
-        except OSError as error:  # TimeoutError is one
+                if self.tls is not None:
+                    return await self._connect_tls(factory(), self.tls)
+                return await self._connect_raw(factory)
+        except OSError as error:  # TimeoutError and ssl.SSLError are
             raise self.unavailable(error) from error
+
+    async def _connect_raw(self, factory: Callable[[], P]) -> P:
+        loop = asyncio.get_running_loop()
+        if self.unix:
+            return (await loop.create_unix_connection(factory, self.unix))[1]
+        transport, protocol = await loop.create_connection(factory, self.host, self.port)
+        _keep_alive(transport.get_extra_info("socket"))
+        return protocol
+
+    async def _connect_tls(self, protocol: P, tls: Tls) -> P:
+        context = tls.context
+        stream = TlsStream(protocol, context, self.host)
+        try:
+            await self._connect_raw(lambda: stream)
+            await stream.ready
+        except BaseException:
+            stream.abort()
+            raise
+        return protocol
 
     def probe(self) -> int | None:
         """Connect once and hang up, to learn why it cannot be done. Blocks. Raises DriverUnavailable.
@@ -64,21 +134,27 @@ class Endpoint:
         Returns the pid of the process that listens there, None where that cannot be told.
         """
         try:
-            if not self.unix:
-                socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
+            if self.unix:
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.settimeout(CONNECT_SECONDS)
+                    sock.connect(self.unix)
+                    return server_pid(sock)
+            with socket.create_connection((self.host, self.port), CONNECT_SECONDS) as sock:
+                if self.tls is not None:
+                    _probe_tls(sock, self.host, self.tls)
                 return None
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(CONNECT_SECONDS)
-                sock.connect(self.unix)
-                return server_pid(sock)
         except OSError as error:
             raise self.unavailable(error) from error
+
+    # ---- what may be wrong
 
     def unavailable(self, error: OSError) -> DriverUnavailable:
         """Say why the engine cannot be reached, and what to do about it."""
         where = f"{self.engine} at {self.url} ({self.source})"
         number = error.errno
-        if isinstance(error, TimeoutError):
+        if isinstance(error, ssl.SSLError):
+            text = f"no TLS with {where}: {self._insecure(error)}"
+        elif isinstance(error, TimeoutError):
             text = f"{where} does not accept connections within {CONNECT_SECONDS:g} s; is it overloaded or stopped?"
         elif number == errno.ENOENT:
             text = f"there is no {where}: no such socket; {self._start()}"
@@ -86,14 +162,35 @@ class Endpoint:
             text = f"nobody listens for {where}; {self._start()}"
         elif number in (errno.EACCES, errno.EPERM):
             text = f"may not use {where}: permission denied; {self._permit()}"
+        elif isinstance(error, socket.gaierror):
+            text = f"cannot find the host of {where}: {error.strerror}; is its name right?"
         else:
             text = f"cannot reach {where}: {error}"
         return DriverUnavailable(text)
 
+    def _insecure(self, error: ssl.SSLError) -> str:
+        """Say what is wrong with TLS, and what to do about it."""
+        reason = error.reason or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            trusted = self.tls.ca if self.tls is not None and self.tls.ca else "the system's certificates"
+            return (
+                f"its certificate is not good: {error.verify_message}; it must be signed by {trusted} and name "
+                f"{self.host}"
+            )
+        if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
+            return "something listens there that does not speak TLS; unset DOCKER_TLS_VERIFY if it is the engine"
+        if "ALERT" in reason:
+            shown = self.tls.cert if self.tls is not None and self.tls.cert else "no certificate"
+            return f"it does not accept {shown} ({reason.lower().replace('_', ' ')}); DOCKER_CERT_PATH names others"
+        return reason
+
     def _start(self) -> str:
-        variable = "DOCKER_HOST" if self.engine == "docker" else "CONTAINER_HOST"
+        if not self.unix:
+            return f"start it, with this address to listen on, or name another with {VARIABLE[self.engine]}"
+        own = self.unix.startswith(("/run/user/", os.environ.get("XDG_RUNTIME_DIR") or "/run/user/"))
         unit = "docker" if self.engine == "docker" else "podman.socket"
-        return f"start it (systemctl start {unit}) or name another with {variable}"
+        command = f"systemctl{' --user' if own else ''} start {unit}"
+        return f"start it ({command}) or name another with {VARIABLE[self.engine]}"
 
     def _permit(self) -> str:
         if self.engine == "docker":
@@ -112,25 +209,27 @@ def server_pid(sock: socket.socket | None) -> int | None:
     return int(pid)
 
 
-def docker_endpoint() -> Endpoint:
-    """Find the Docker engine as its own client does: DOCKER_HOST, DOCKER_CONTEXT, the current context, the default."""
-    host = os.environ.get("DOCKER_HOST")
-    if host:
-        return Endpoint.parse("docker", host, "DOCKER_HOST")
-    from docker.context import ContextAPI
+def _forward(engine: str, rest: str) -> str:
+    """Say how to reach an engine on another machine: its socket comes here."""
+    try:
+        parts = urlsplit(f"//{rest}")
+        port = f"-p {parts.port} " if parts.port else ""
+    except ValueError:
+        return "forward the engine's socket with ssh -L and name that"
+    path = parts.path.rstrip("/") or SOCKET[engine]
+    host = parts.netloc.removesuffix(f":{parts.port}")
+    command = f"ssh -NT {port}-o ExitOnForwardFailure=yes -L /tmp/{engine}.sock:{path} {host}"
+    return f"forward its socket ({command}) and name unix:///tmp/{engine}.sock"
 
-    context = ContextAPI.get_current_context()
-    if context.name != "default" and context.Host:
-        return Endpoint.parse("docker", context.Host, f'the context "{context.name}"')
-    return Endpoint.parse("docker", "unix:///var/run/docker.sock", "the default")
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def podman_endpoint() -> Endpoint:
-    """Find the podman service: CONTAINER_HOST, else the socket of root or of this user."""
-    host = os.environ.get("CONTAINER_HOST")
-    if host:
-        return Endpoint.parse("podman", host, "CONTAINER_HOST")
-    root = "/run/podman/podman.sock"
-    own = f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.getuid()}'}/podman/podman.sock"
-    path = root if os.getuid() == 0 and not Path(own).exists() else own
-    return Endpoint.parse("podman", f"unix://{path}", "the default")
+def _probe_tls(sock: socket.socket, host: str, tls: Tls) -> None:
+    """Raises OSError. That a certificate of ours is not accepted comes in place of the first answer."""
+    with tls.context.wrap_socket(sock, server_hostname=host) as secured:
+        secured.sendall(_PING)
+        secured.recv(1)
