@@ -135,11 +135,20 @@ class Engine(ABC):
             self.start()  # one that was killed knows best what it left
             self.remove_containers(one.id for one in self.ps())
         self.stop()
-        for process in [one for helper in self.helpers() for one in (*descendants(helper), helper)]:
-            process.signal(signal.SIGKILL)
-            process.wait(5)
+        self._kill_helpers()
         unmount_below(self.directory)
         shutil.rmtree(self.directory)
+
+    def _kill_helpers(self) -> None:
+        """Kill what the service left running, until nothing is: who watches a container starts another to tidy up."""
+        for _ in range(10):
+            helpers = self.helpers()
+            for process in [one for helper in helpers for one in (helper, *descendants(helper))]:
+                process.signal(signal.SIGKILL)
+                process.wait(5)
+            if not helpers:
+                return
+        raise EngineFailed(f"{self.name} left processes that cannot be killed: {[one.pid for one in self.helpers()]}")
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
