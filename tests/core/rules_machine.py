@@ -46,6 +46,9 @@ class RulesMachine(RuleBasedStateMachine):
 
     @initialize(spec=specs(name="f"), hot=st.sampled_from([True, True, True, False]), start=SPAN)
     def begin(self, spec: FunctionSpec, hot: bool, start: float) -> None:
+        self.set_up(spec, hot, start)
+
+    def set_up(self, spec: FunctionSpec, hot: bool, start: float) -> None:
         self.real = type(self).make(spec, hot=hot)
         self.model = Model(spec, hot, start)
         self.calls = 0
@@ -187,6 +190,8 @@ class RulesMachine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(NAPS))
     def nap(self, how: str) -> None:
         """Nobody calls until copies freeze. Then a call comes, and not all goes well in the time that a thaw takes."""
+        for number in self.numbers("starting")[:1]:  # a copy without a call is frozen, too
+            self.tell("copy_ready", number)
         if not self.numbers("frozen", "idle"):
             self.good_days(1)
         if not self.numbers("frozen"):
@@ -312,3 +317,20 @@ class RulesMachine(RuleBasedStateMachine):
         """Only recycling goes on for ever, where copies are kept hot and have a max_age."""
         kept = self.model.wanted()
         return 0 < kept == len(self.model.copies) == self.real.idle + self.real.frozen
+
+
+class FrostMachine(RulesMachine):
+    """The same for a function whose copies freeze long before they end, so that histories are rich in that."""
+
+    @initialize(
+        spec=specs(
+            name="f",
+            freeze_after=st.sampled_from([0.0, 0.25, 1.0]),
+            idle_timeout=st.sampled_from([3.0, 10.0, 30.0]),
+            start_timeout=st.just(100.0),
+        ),
+        hot=st.just(True),
+        start=SPAN,
+    )
+    def begin(self, spec: FunctionSpec, hot: bool, start: float) -> None:
+        self.set_up(spec, hot, start)

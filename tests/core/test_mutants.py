@@ -19,7 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from hotfn_core.state import SupervisorState
 
-from .rules_machine import RulesMachine
+from .rules_machine import FrostMachine, RulesMachine
 
 MODULES = ("deadlines", "records", "ledger", "resting", "state")  # in the order in which they import one another
 SEARCH = settings(
@@ -87,6 +87,8 @@ MUTANTS = [
     Mutant("the drain limit spares calls", "state", _ABORT, "continue"),
     Mutant("dropped though a call has come", "state", "if self._linger.due != NEVER:", "if False:"),
     Mutant("never dropped", "state", "self._deadlines.set(self._linger, now + LINGER)", "pass"),
+]
+IN_THE_FROST = [
     Mutant("a frozen copy passes for idle", "ledger", "self._frozen.append(copy)", "self._idle.append(copy)"),
     Mutant("frozen too early", "resting", "if now >= copy.freeze_at:", "if self._freezes:"),
     Mutant("never frozen", "resting", "self._freeze(copy)", "copy.freeze_at = NEVER"),
@@ -148,8 +150,8 @@ def load(mutant: Mutant | None) -> type[SupervisorState]:
     return rules
 
 
-def search(rules: type[SupervisorState], how: settings = SEARCH) -> None:
-    machine = type("Mutated", (RulesMachine,), {"make": rules})
+def search(rules: type[SupervisorState], how: settings = SEARCH, world: type[RulesMachine] = RulesMachine) -> None:
+    machine = type("Mutated", (world,), {"make": rules})
     run_state_machine_as_test(machine, settings=how)
 
 
@@ -160,9 +162,17 @@ def test_a_planted_bug_is_found(mutant: Mutant) -> None:
         search(rules, PATIENT)
 
 
-def test_the_rules_themselves_pass_the_same_search() -> None:
+@pytest.mark.parametrize("mutant", IN_THE_FROST, ids=lambda mutant: mutant.bug)
+def test_a_bug_planted_in_the_frost_is_found(mutant: Mutant) -> None:
+    rules = load(mutant)
+    with pytest.raises(AssertionError):
+        search(rules, PATIENT, FrostMachine)
+
+
+@pytest.mark.parametrize("world", [RulesMachine, FrostMachine])
+def test_the_rules_themselves_pass_the_same_search(world: type[RulesMachine]) -> None:
     """Otherwise the above would say nothing."""
-    search(load(None))
+    search(load(None), world=world)
 
 
 def test_a_text_that_is_gone_is_noticed() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-from .rules_machine import RulesMachine
+from .rules_machine import FrostMachine, RulesMachine
 
 TestRules = RulesMachine.TestCase
 TestRules.settings = settings(stateful_step_count=60)
+
+TestFrost = FrostMachine.TestCase
+TestFrost.settings = settings(stateful_step_count=60)
