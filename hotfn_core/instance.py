@@ -139,6 +139,8 @@ class Instance:
         if exit.memory is None:
             exit = exit._replace(memory=self._spec.memory)
         text = f"{self._spec.full_name} {exit} before it had answered"
+        if exit.oom and exit.memory is not None:
+            text += "; raise memory, or have it use less"
         if self.trouble:
             text += f" ({self.trouble})"
         return InstanceExited(text + self.last_words())

@@ -187,6 +187,20 @@ def test_mounts(engine: Engine, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "f").read_bytes() == bytes(3)
 
 
+def test_the_engine_keeps_no_log(engine: Engine) -> None:
+    """What a copy writes is read by hotfn alone; an engine's log of it would grow without a bound."""
+
+    async def main() -> None:
+        async with Manager() as manager:
+            await manager.call(function(engine), b'{"stderr_bytes": 100000}')
+            (copy,) = engine.ps(all=False, label="hotfn.function=guest")
+            facts = engine.inspect(copy.id)
+            assert facts["HostConfig"]["LogConfig"]["Type"] == "none"
+            assert not facts.get("LogPath")
+
+    asyncio.run(main())
+
+
 # ---- rights
 
 

@@ -162,6 +162,9 @@ class TestLastWords:
         simulate(main)
 
 
+RAISE = "raise memory, or have it use less"
+
+
 class TestExits:
     @pytest.mark.parametrize(
         ("exit", "message"),
@@ -172,11 +175,11 @@ class TestExits:
             (Exit(detail="engine gone"), "default/f was lost (engine gone) before it had answered"),
             (
                 Exit(code=137, oom=True),
-                "default/f ran out of memory, limit 64 MB, and was killed before it had answered",
+                "default/f ran out of memory, limit 64 MB, and was killed before it had answered; " + RAISE,
             ),
             (
                 Exit(code=3, oom=True, memory=32),
-                "default/f ran out of memory, limit 32 MB, and exited with code 3 before it had answered",
+                "default/f ran out of memory, limit 32 MB, and exited with code 3 before it had answered; " + RAISE,
             ),
         ],
     )

@@ -135,7 +135,7 @@ class PodmanEngine(Engine):
 
     def remove(self, container: str) -> None:
         try:
-            self._on(container, "delete", "", params={"force": "true", "v": "true", "timeout": "0"})
+            self._on(container, "delete", "", params={"force": "true", "v": "true", "volumes": "true", "timeout": "0"})
         except NoSuchContainer:
             return
 
