@@ -14,6 +14,7 @@ import docker
 import docker.errors
 import docker.tls
 import requests.exceptions
+from docker.transport import UnixHTTPAdapter
 
 from hotfn_core.errors import DriverUnavailable
 
@@ -45,6 +46,14 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
 """What the engine has to say yes to for each limit to hold."""
 
 
+class _OneConnection(UnixHTTPAdapter):
+    """Keeps a connection for the whole client: the package's own keeps one for each URL, which are as many as there
+    were containers."""
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        return super().get_connection("http+docker://localhost", proxies)
+
+
 class DockerEngine(Engine):
     """A Docker engine, or what speaks its API."""
 
@@ -59,6 +68,8 @@ class DockerEngine(Engine):
             tls=False if tls is None else _tls_config(tls),
         )
         client.trust_env = False  # a proxy is for images, not for the engine, and its certificate is what `tls` says
+        if self.endpoint.unix:
+            client.mount("http+docker://", _OneConnection(self.endpoint.unix, REQUEST_SECONDS))
         return client
 
     def _connect(self) -> About:
