@@ -12,10 +12,11 @@ from hotfn_containers.docker_engine import host_config
 from hotfn_containers.drivers import DockerDriver, PodmanDriver
 from hotfn_containers.engine import About, State
 from hotfn_containers.exits import as_exit
+from hotfn_containers.machine import check_machine
 from hotfn_containers.networks import Networks
 from hotfn_containers.oom import oom_killed, verdict
 from hotfn_containers.options import parse
-from hotfn_containers.plan import Plan, check_machine, check_memory, make_plan
+from hotfn_containers.plan import Plan, check_memory, make_plan
 from hotfn_containers.podman_engine import specification
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import ConfigError, DriverError

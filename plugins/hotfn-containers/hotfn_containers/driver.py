@@ -22,9 +22,10 @@ from .container import EngineContainer
 from .endpoint import Endpoint
 from .engine import Engine, Image
 from .images import Images, check_image
+from .machine import check_machine
 from .networks import Networks
 from .options import parse
-from .plan import Plan, check_machine, check_memory, confinement, make_plan
+from .plan import Plan, check_memory, confinement, make_plan
 from .prepared import Prepared
 from .removal import Removals
 from .trouble import NameTaken, NoSuchImage, Refused

@@ -6,15 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from hotfn_core.driver import ContainerSpec
-from hotfn_core.errors import ConfigError, DriverError
+from hotfn_core.errors import ConfigError
 
 from .options import Options
-
-if TYPE_CHECKING:
-    from .engine import About
 
 MB = 1024 * 1024
 
@@ -102,30 +98,6 @@ def check_memory(asked: int | None, options: Options) -> None:
             f"memory, so the copy would be killed before /tmp is full; raise memory or lower tmpfs",
             field="driver_options",
         )
-
-
-def check_machine(plan: Plan, about: About) -> None:
-    """Raise DriverError for what this engine cannot give or cannot hold a copy to."""
-    if about.cpus and plan.cpus is not None and plan.cpus > about.cpus:
-        raise DriverError(f"cpus is {plan.cpus:g}, and the engine's machine has {about.cpus}: lower cpus", status=400)
-    if plan.best_effort:
-        return
-    for limit, way in _unheld(plan, about.lacks):
-        raise DriverError(
-            f"this engine cannot limit {limit} (`hotfn plugins` shows the engine): {way}, or let the function say "
-            f"best_effort = true",
-            status=400,
-        )
-
-
-def _unheld(plan: Plan, lacks: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield the limits of a plan that nothing would enforce, and how to do without each."""
-    if "memory" in lacks and plan.memory is not None:
-        yield "memory", 'set driver_options memory = "unlimited" and no memory'
-    if "cpus" in lacks and plan.cpus is not None:
-        yield "cpus", "set no cpus"
-    if "pids" in lacks and plan.options.max_processes is not None:
-        yield "the number of processes", 'set driver_options max_processes = "unlimited"'
 
 
 def confinement(asked: int | None, options: Options) -> Iterator[str]:
