@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import io
 import json
+import platform
+import secrets
+import tarfile
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -52,8 +56,10 @@ class Registry:
         self.login = login
         self.faults: dict[str, Fault] = {}
         self.seen: list[Seen] = []
-        self.blobs = _image(archive.read_bytes(), entrypoint)
+        self.blobs = _image(_own(archive), entrypoint)
         self.closed = threading.Event()
+        self.open = threading.Event()  # while it is not set, nothing of a repository is answered
+        self.open.set()
         self._news = threading.Condition()
         self._times: Counter[str] = Counter()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -74,6 +80,7 @@ class Registry:
     def close(self) -> None:
         """End all connections; from then on it is refused to connect."""
         self.closed.set()
+        self.open.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(PATIENCE)
@@ -81,9 +88,8 @@ class Registry:
     def pulls(self, repository: str) -> int:
         """Return how often an engine began to pull from a repository."""
         start = f"/v2/{repository}/manifests/"
-        return sum(
-            one.method == "GET" and one.path.startswith(start) and "sha256:" not in one.path for one in self.seen
-        )
+        asked = Counter(one.method for one in self.seen if one.path.startswith(start) and "sha256:" not in one.path)
+        return max(asked["HEAD"], asked["GET"])  # docker asks for a tag with HEAD, and with GET when that fails
 
     def wait_for(self, repository: str, times: int = 1) -> None:
         """Return when engines have begun to pull so often. Blocks; raises AssertionError after `PATIENCE`."""
@@ -135,6 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/token":
             self._token()
         elif self._welcome():
+            self.registry.open.wait(PATIENCE)
             repository, _, rest = path.removeprefix("/v2/").replace("/blobs/", "/manifests/").partition("/manifests/")
             self._serve(rest, self.registry.faults.get(repository), times)
 
@@ -205,6 +212,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+def _own(archive: Path) -> bytes:
+    """Return the archive with a file that no other has, so that no engine has the layer already."""
+    buffer = io.BytesIO(archive.read_bytes())
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        tar.addfile(tarfile.TarInfo(f"own-{secrets.token_hex(8)}"))
+    return buffer.getvalue()
+
+
 def _image(tar: bytes, entrypoint: str) -> dict[str, tuple[str, bytes]]:
     """Return what an image consists of by digest: the type and the bytes of its manifest, its config and its layer."""
     layer = gzip.compress(tar, mtime=0)
@@ -231,8 +246,6 @@ def _image(tar: bytes, entrypoint: str) -> dict[str, tuple[str, bytes]]:
 
 def _architecture() -> str:
     """Return this machine's kind as images have it."""
-    import platform
-
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
