@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from hotfn_containers import docker_engine, podman_engine
 from hotfn_containers.docker_engine import host_config
 from hotfn_containers.drivers import DockerDriver, PodmanDriver
 from hotfn_containers.engine import About, State
@@ -348,6 +350,55 @@ class TestMachine:
             parse("docker", {"memory": "unlimited", "max_processes": "unlimited"}),
         )
         check_machine(loose, self.WEAK)
+
+
+class TestWhatAnEngineSaysOfItself:
+    YES = MappingProxyType(
+        dict.fromkeys(("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "PidsLimit"), True)
+    )
+
+    @pytest.mark.parametrize(
+        ("info", "lacking"),
+        [
+            ({}, set()),
+            ({"MemoryLimit": False}, {"memory"}),
+            ({"SwapLimit": False}, {"swap"}),
+            ({"CpuCfsQuota": False}, {"cpus"}),
+            ({"PidsLimit": False}, {"pids"}),
+            ({"CgroupDriver": "none"}, {"memory", "swap", "cpus", "pids"}),
+        ],
+    )
+    def test_limits_of_docker(self, info: dict[str, Any], lacking: set[str]) -> None:
+        assert docker_engine.lacks({**self.YES, **info}) == lacking
+
+    @pytest.mark.parametrize(
+        ("host", "lacking"),
+        [
+            ({"cgroupVersion": "v1"}, set()),
+            ({"cgroupVersion": "v1", "security": {"rootless": True}}, {"memory", "swap", "cpus", "pids"}),
+            ({"cgroupVersion": "v2", "cgroupControllers": ["memory", "pids"]}, {"cpus"}),
+            ({"cgroupVersion": "v2", "cgroupControllers": ["cpu", "memory", "pids"]}, set()),
+            ({"cgroupVersion": "v2", "cgroupControllers": None}, {"memory", "swap", "cpus", "pids"}),
+        ],
+    )
+    def test_limits_of_podman(self, host: dict[str, Any], lacking: set[str]) -> None:
+        assert podman_engine.lacks({"host": host}) == lacking
+
+    def test_what_matters_for_safety_is_told(self) -> None:
+        good = {"CgroupVersion": "2", "Driver": "overlay2", "SecurityOptions": ["name=seccomp,profile=default"]}
+        assert list(docker_engine.detail(good)) == ["cgroup v2", "overlay2"]
+        bad = {"Driver": "vfs", "SecurityOptions": ["name=rootless"], "SwapLimit": False}
+        assert list(docker_engine.detail(bad)) == [
+            "cgroup v1",
+            "vfs",
+            "no seccomp filter",
+            "rootless",
+            "no limit of swap: its kernel has none, so memory does not bound swap",
+        ]
+        host = {"cgroupVersion": "v2", "ociRuntime": {"name": "crun"}, "security": {"seccompEnabled": True}}
+        assert list(podman_engine.detail({"host": host})) == ["cgroup v2", "crun"]
+        host = {"cgroupVersion": "v1", "security": {"seccompEnabled": False, "rootless": True}}
+        assert list(podman_engine.detail({"host": host})) == ["cgroup v1", "", "no seccomp filter", "rootless"]
 
 
 class TestKey:

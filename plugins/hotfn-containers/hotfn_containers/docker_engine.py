@@ -14,7 +14,6 @@ import docker
 import docker.errors
 import docker.tls
 import requests.exceptions
-from docker.transport import UnixHTTPAdapter
 
 from hotfn_core.errors import DriverUnavailable
 
@@ -26,6 +25,7 @@ from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
 from .tls import Tls
+from .transport import UnixAdapter
 from .trouble import NameTaken, NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST_API = (1, 40)
@@ -46,14 +46,6 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
 """What the engine has to say yes to for each limit to hold."""
 
 
-class _OneConnection(UnixHTTPAdapter):
-    """Keeps a connection for the whole client: the package's own keeps one for each URL, which are as many as there
-    were containers."""
-
-    def get_connection(self, url: Any, proxies: Any = None) -> Any:
-        return super().get_connection("http+docker://localhost", proxies)
-
-
 class DockerEngine(Engine):
     """A Docker engine, or what speaks its API."""
 
@@ -69,7 +61,7 @@ class DockerEngine(Engine):
         )
         client.trust_env = False  # a proxy is for images, not for the engine, and its certificate is what `tls` says
         if self.endpoint.unix:
-            client.mount("http+docker://", _OneConnection(self.endpoint.unix, REQUEST_SECONDS))
+            client.mount("http+docker://", UnixAdapter(self.endpoint.unix))
         return client
 
     def _connect(self) -> About:
@@ -88,9 +80,9 @@ class DockerEngine(Engine):
         return About(
             about.version,
             ".".join(map(str, api)),
-            tuple(_detail(facts)),
+            tuple(detail(facts)),
             cpus=int(facts.get("NCPU") or 0),
-            lacks=frozenset(limit for limit, names in LIMITS.items() if not all(facts.get(one, True) for one in names)),
+            lacks=lacks(facts),
         )
 
     def image(self, name: str) -> Image:
@@ -231,7 +223,14 @@ def _not_running(error: Refused) -> bool:
     return error.answer == 409 or "is not running" in error.message
 
 
-def _detail(info: Mapping[str, Any]) -> Iterator[str]:
+def lacks(info: Mapping[str, Any]) -> frozenset[str]:
+    """Say which limits the engine takes and holds nobody to."""
+    if info.get("CgroupDriver") == "none":  # rootless, without control groups of its own
+        return frozenset(LIMITS)
+    return frozenset(limit for limit, names in LIMITS.items() if not all(info.get(one, True) for one in names))
+
+
+def detail(info: Mapping[str, Any]) -> Iterator[str]:
     """Say in words what of the engine's machine matters."""
     yield f"cgroup v{info.get('CgroupVersion') or '1'}"
     yield str(info.get("Driver") or "")

@@ -23,6 +23,7 @@ from .oom import oom_killed, verdict
 from .plan import MB, Plan
 from .pull import PullRequest
 from .reference import Reference
+from .transport import UnixAdapter
 from .trouble import NameTaken, NoSuchContainer, NoSuchImage, Refused, explain
 
 OLDEST = 4
@@ -49,6 +50,8 @@ class PodmanEngine(Engine):
     def _make_client(self) -> Any:
         client = APIClient(base_url=self.endpoint.url, version=self.about.api or "4.0.0", timeout=REQUEST_SECONDS)
         client.trust_env = False  # a proxy is for images, not for the engine
+        if self.endpoint.unix:
+            client.mount("http://", UnixAdapter(self.endpoint.unix))
         return client
 
     def _connect(self) -> About:
@@ -62,7 +65,7 @@ class PodmanEngine(Engine):
             )
         facts = self._call("get", "/info")
         cpus = int((facts.get("host") or {}).get("cpus") or 0)
-        return About(version, "4.0.0", tuple(_detail(facts)), cpus=cpus, lacks=_lacks(facts))
+        return About(version, "4.0.0", tuple(detail(facts)), cpus=cpus, lacks=lacks(facts))
 
     def image(self, name: str) -> Image:
         try:
@@ -195,7 +198,8 @@ def _refusal(answer: Any) -> Refused:
     return Refused(f"podman: {explain('podman', text)}", answer.status_code)
 
 
-def _detail(facts: Mapping[str, Any]) -> Iterator[str]:
+def detail(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say in words what of podman's machine matters."""
     host = facts.get("host") or {}
     yield f"cgroup {host.get('cgroupVersion', '')}"
     yield str((host.get("ociRuntime") or {}).get("name", ""))
@@ -206,7 +210,7 @@ def _detail(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "rootless"
 
 
-def _lacks(facts: Mapping[str, Any]) -> frozenset[str]:
+def lacks(facts: Mapping[str, Any]) -> frozenset[str]:
     """Say which limits podman takes and does not hold anybody to: those that its user was not given."""
     host = facts.get("host") or {}
     if host.get("cgroupVersion") == "v2":
