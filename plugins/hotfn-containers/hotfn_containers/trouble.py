@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from hotfn_core.errors import DriverError
 
@@ -64,7 +63,7 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"mount a directory onto a file", "in driver_options mounts a directory meets a file, or the reverse"),
         (r"unknown capability", "correct driver_options capabilities"),
-        (r"workdir .* does not exist", "correct driver_options cwd"),
+        (r"workdir .*(does not exist|not a directory)|chdir to cwd", "correct driver_options cwd"),
     )
 )
 """What an engine says when a function asks for what cannot be, and what to do about that."""
@@ -89,8 +88,3 @@ def caused_by(error: BaseException | None, *kinds: type[BaseException]) -> bool:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
-
-
-def first_line(texts: Iterable[str]) -> str:
-    """Return the first of these texts that says anything."""
-    return next((text.strip() for text in texts if text and text.strip()), "")
