@@ -1,9 +1,12 @@
-"""What holds for every test: how hard hypothesis tries."""
+"""What holds for every test: how hard hypothesis tries, and certificates for those that speak TLS."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 # A machine that is shared pauses a test at any moment, so no deadline is measured on an example: a test that hangs is
@@ -24,3 +27,49 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],  # it is meant to be
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with what TLS needs, made by the command openssl.
+
+    `ca.pem` has signed `server.pem` (with `server-key.pem`, for localhost and 127.0.0.1) and, for a client, `cert.pem`
+    (with `key.pem`); `other-ca.pem` has signed none of them.
+    """
+    folder = tmp_path_factory.mktemp("certificates")
+    (folder / "openssl.conf").write_text(OPENSSL)
+    _certify(folder, "authority", "ca.pem", "ca-key.pem")
+    _certify(folder, "authority", "other-ca.pem", "other-ca-key.pem")
+    _certify(folder, "server", "server.pem", "server-key.pem", signed=True)
+    _certify(folder, "client", "cert.pem", "key.pem", signed=True)
+    return folder
+
+
+def _certify(folder: Path, kind: str, cert: str, key: str, *, signed: bool = False) -> None:
+    argv = ["openssl", "req", "-x509", "-config", "openssl.conf", "-extensions", kind, "-subj", f"/CN={cert}", "-noenc"]
+    argv += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2", "-out", cert, "-keyout", key]
+    if signed:
+        argv += ["-CA", "ca.pem", "-CAkey", "ca-key.pem"]
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True)
+
+
+OPENSSL = """
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+[server]
+basicConstraints = critical, CA:FALSE
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:localhost, IP:127.0.0.1
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[client]
+basicConstraints = critical, CA:FALSE
+extendedKeyUsage = clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,8 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 CONNECT_SECONDS = 5.0
 """How long an engine may take to accept a connection."""
+
+RETRY_SECONDS = 0.02
 
 VARIABLE = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 SOCKET = {"docker": "/var/run/docker.sock", "podman": "/run/podman/podman.sock"}
@@ -112,7 +114,7 @@ class Endpoint:
     async def _connect_raw(self, factory: Callable[[], P]) -> P:
         loop = asyncio.get_running_loop()
         if self.unix:
-            return (await loop.create_unix_connection(factory, self.unix))[1]
+            return await _retried(lambda: _connect_unix(loop, factory, self.unix))
         transport, protocol = await loop.create_connection(factory, self.host, self.port)
         _keep_alive(transport.get_extra_info("socket"))
         return protocol
@@ -136,7 +138,7 @@ class Endpoint:
         try:
             if self.unix:
                 with socket.socket(socket.AF_UNIX) as sock:
-                    sock.settimeout(CONNECT_SECONDS)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *_timeval()))
                     sock.connect(self.unix)
                     return server_pid(sock)
             with socket.create_connection((self.host, self.port), CONNECT_SECONDS) as sock:
@@ -154,7 +156,7 @@ class Endpoint:
         number = error.errno
         if isinstance(error, ssl.SSLError):
             text = f"no TLS with {where}: {self._insecure(error)}"
-        elif isinstance(error, TimeoutError):
+        elif isinstance(error, TimeoutError | BlockingIOError):
             text = f"{where} does not accept connections within {CONNECT_SECONDS:g} s; is it overloaded or stopped?"
         elif number == errno.ENOENT:
             text = f"there is no {where}: no such socket; {self._start()}"
@@ -179,9 +181,11 @@ class Endpoint:
             )
         if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
             return "something listens there that does not speak TLS; unset DOCKER_TLS_VERIFY if it is the engine"
+        shown = self.tls.cert if self.tls is not None and self.tls.cert else "a client without a certificate"
         if "ALERT" in reason:
-            shown = self.tls.cert if self.tls is not None and self.tls.cert else "no certificate"
             return f"it does not accept {shown} ({reason.lower().replace('_', ' ')}); DOCKER_CERT_PATH names others"
+        if isinstance(error, ssl.SSLEOFError):
+            return f"it hung up, maybe because it does not accept {shown}; DOCKER_CERT_PATH names others"
         return reason
 
     def _start(self) -> str:
@@ -222,6 +226,32 @@ def _forward(engine: str, rest: str) -> str:
     return f"forward its socket ({command}) and name unix:///tmp/{engine}.sock"
 
 
+async def _connect_unix(loop: asyncio.AbstractEventLoop, factory: Callable[[], P], path: str) -> P:
+    """Raises BlockingIOError when the engine's queue of connections is full."""
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        return (await loop.create_unix_connection(factory, path))[1]
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(path)  # at once or not at all; asyncio's own way would take a full queue for a connection
+    except OSError:
+        sock.close()
+        raise
+    return (await loop.create_unix_connection(factory, sock=sock))[1]
+
+
+async def _retried(attempt: Callable[[], Awaitable[P]]) -> P:
+    while True:
+        try:
+            return await attempt()
+        except BlockingIOError:
+            await asyncio.sleep(RETRY_SECONDS)  # nothing tells when there is room
+
+
+def _timeval() -> tuple[int, int]:
+    """Return CONNECT_SECONDS as the kernel takes it, for a connect that waits for room in the engine's queue."""
+    return int(CONNECT_SECONDS), int(CONNECT_SECONDS % 1 * 1_000_000)
+
+
 def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE:
@@ -229,7 +259,10 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def _probe_tls(sock: socket.socket, host: str, tls: Tls) -> None:
-    """Raises OSError. That a certificate of ours is not accepted comes in place of the first answer."""
+    """Raises OSError. That a certificate of ours is not accepted comes in place of the first answer, if at all."""
     with tls.context.wrap_socket(sock, server_hostname=host) as secured:
-        secured.sendall(_PING)
-        secured.recv(1)
+        try:
+            secured.sendall(_PING)
+            secured.recv(1)
+        except ConnectionError as error:
+            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, str(error)) from error
