@@ -36,6 +36,9 @@ STUCK = 15.0
 KILLED_LOOK = 1.0
 """Seconds after SIGKILL when the engine is asked for the exit that the streams have not told."""
 
+FORCE = 4.0
+"""Seconds after SIGKILL when a container that seems to run on is removed by force."""
+
 
 class Keeper(Protocol):
     """The driver, as far as a container needs it."""
@@ -69,6 +72,7 @@ class EngineContainer(Container):
         self._frost = asyncio.Lock()
         self._killed = False
         self._killing: asyncio.Task[None] | None = None
+        self._force_at = 0.0
         self._waiters: set[asyncio.Future[None]] = set()
         self._kill_at: float | None = None
         self._timers = Timers()
@@ -271,6 +275,7 @@ class EngineContainer(Container):
         except DriverError as error:
             self._not_stopped(error)
         else:
+            self._force_at = self._loop.time() + FORCE
             self._timers.set("killed", KILLED_LOOK, self._look_killed)
 
     def _look_killed(self) -> None:
@@ -279,10 +284,21 @@ class EngineContainer(Container):
     async def _find_killed(self) -> None:
         """The container was killed and its streams have not ended: they may never do."""
         exit = await self._finder().ended()
+        if exit is None and self._loop.time() >= self._force_at:
+            exit = await self._remove()
         if exit is not None:
             self._exited(exit._replace(memory=self.memory))
         elif self._kill_at is not None:
             self._timers.set("killed", LOOK_AGAIN, self._look_killed)
+
+    async def _remove(self) -> Exit | None:
+        """The engine has lost sight of the container, as podman does when what watched it was killed."""
+        try:
+            await self._calls(self._calls.engine.remove, self.full_id)
+        except DriverError as error:
+            log.debug("container %s cannot be removed: %s", self.id, error)
+            return None
+        return Exit(detail=f"{self._calls.engine.name} did not see it end and has removed it")
 
     def _stuck(self) -> None:
         name = self._calls.engine.name

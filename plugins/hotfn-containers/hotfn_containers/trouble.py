@@ -36,6 +36,10 @@ HINTS: tuple[tuple[str, str], ...] = (
         "no space left on device",
         "the engine's disk is full: make room there (`{engine} system prune` removes what is unused)",
     ),
+    (
+        "nil pointer dereference",
+        "{engine} itself failed: its log says more, and a disk that is full may be why",
+    ),
     ("disk quota exceeded", "the engine's disk quota is used up: make room there"),
     (
         "lookup init binary",
@@ -63,7 +67,10 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"mount a directory onto a file", "in driver_options mounts a directory meets a file, or the reverse"),
         (r"unknown capability", "correct driver_options capabilities"),
-        (r"workdir .*(does not exist|not a directory)|chdir to cwd", "correct driver_options cwd"),
+        (
+            r"workdir .*(does not exist|not a directory)|chdir to cwd|cannot mkdir: .* is not a directory",
+            "correct driver_options cwd",
+        ),
     )
 )
 """What an engine says when a function asks for what cannot be, and what to do about that."""
