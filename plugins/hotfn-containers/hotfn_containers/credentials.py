@@ -20,7 +20,7 @@ from .reference import HUB, Reference
 HUB_KEYS = (f"https://index.{HUB}/v1/", HUB, f"index.{HUB}")
 """Under what names the logins of Docker Hub are kept, the usual one first."""
 
-HELPER_SECONDS = 30.0
+HELPER_SECONDS = 10.0
 """How long a credential helper may take; it may ask a server or a keychain."""
 
 MAX_FILE = 1 << 20
