@@ -122,6 +122,21 @@ class TestAnEngine:
         with pytest.raises(CommandFailed, match=r"inspect nobody ended with \d+: .*(?i:no such)"):
             engine.cli("inspect", "nobody")
 
+    def test_a_container_that_runs_out_of_memory_leaves_no_file_where_the_tests_run(
+        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        limits = ("--network=none", "--memory=32m", "--memory-swap=32m")
+        program = ("python3", "-c", "bytearray(200 << 20)")
+        with pytest.raises(CommandFailed, match="ended with 137"):
+            engine.cli("run", "--rm", *limits, engine.image_python, *program)
+        container = engine.cli("create", *limits, engine.image_python, *program)
+        engine.api("POST", f"/containers/{container}/start")
+        assert engine.api("POST", f"/containers/{container}/wait")[1]["StatusCode"] == 137
+        engine.remove_containers([container])
+        assert Path(f"/proc/{engine.pid}/cwd").readlink() == engine.directory
+        assert list(tmp_path.iterdir()) == []
+
     def test_clients_find_it_by_the_environment(self, engine: Engine) -> None:
         assert os.environ[engine.variable] == f"unix://{engine.directory}/sock"
         assert not {"DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "CONTAINER_SSHKEY"} & set(os.environ)

@@ -35,14 +35,15 @@ class Daemon:
         return process is not None and process.alive()
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start the program in a session of its own. Its output goes to the log."""
+        """Start the program in a session of its own, in the directory of its log, which gets its output."""
         # No subprocess.Popen: whoever ends the program has another object, or is another process.
         files: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.fspath(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        pid = os.posix_spawn(argv[0], list(argv), environment, file_actions=files, setsid=True)
+        there = ["/usr/bin/env", f"--chdir={self.log.parent}", *argv]
+        pid = os.posix_spawn(there[0], there, environment, file_actions=files, setsid=True)
         process = Process.of(pid)
         if process is not None:
             self._remember(process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .engine import Engine, helpers_of, outside_environment
@@ -17,6 +18,8 @@ class DockerEngine(Engine):
     name = "docker"
     variable = "DOCKER_HOST"
     executable = "/usr/bin/docker"
+    more_options: Sequence[str] = ()
+    """What the next start of dockerd is given as well: another address to listen on, for one."""
 
     def build_image(self, context: Path, name: str) -> None:
         self.cli("build", "--quiet", "--network=none", "--tag", name, os.fspath(context), timeout=120)
@@ -50,6 +53,7 @@ class DockerEngine(Engine):
             "--bridge=none",
             "--iptables=false",
             *storage,
+            *self.more_options,
         ]
 
     def _end_containerd(self) -> None:

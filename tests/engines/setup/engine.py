@@ -188,7 +188,13 @@ class Engine(ABC):
         """
         argv = [self.executable, *self._options(), *args]
         done = subprocess.run(
-            argv, input=stdin, capture_output=True, timeout=timeout, env=self.environment(), check=False
+            argv,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            env=self.environment(),
+            cwd=self.directory,  # a file `oom` appears where podman was started
+            check=False,
         )
         if done.returncode != 0:
             raise CommandFailed(
