@@ -23,6 +23,11 @@ IMAGE = Image("image-1", {}, "/", (), ("run",), ())
 OTHER = Image("image-2", {}, "/", (), ("run",), ())
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "AFTER_START", 0)
+
+
 class Ready:
     """What stands for a container."""
 
@@ -155,6 +160,21 @@ def test_what_is_of_no_use_any_more_is_passed_over() -> None:
         assert shop.take(count=3) == 2
         assert shop.back == shop.made[:2]
         await shop.settled()
+        assert len(shop.prepared) == 3
+
+    shop(body)
+
+
+def test_when_one_could_not_be_started_all_are_made_anew() -> None:
+    async def body(shop: Shop) -> None:
+        await shop.prepare(count=3)
+        await shop.settled()
+        assert shop.prepared.take("f", plan("f", 3), IMAGE) is not None
+        shop.prepared.spoiled("f")
+        shop.prepared.spoiled("unknown")
+        shop.prepared.fill()
+        await shop.settled()
+        assert shop.back == shop.made[1:3]
         assert len(shop.prepared) == 3
 
     shop(body)
@@ -315,7 +335,8 @@ def test_what_is_being_made_when_the_driver_closes_is_taken_back() -> None:
     async def body(shop: Shop) -> None:
         await shop.prepare()
         shop.gate.clear()
-        await asyncio.sleep(0)
+        while not shop.at_once:  # noqa: ASYNC110  # until the second is being made
+            await asyncio.sleep(0)
         shop.prepared.close()
         assert len(shop.made) == 1
         shop.gate.set()

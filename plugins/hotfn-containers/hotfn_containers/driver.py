@@ -165,6 +165,8 @@ class EngineDriver(Driver):
         try:
             if ready is not None and await self._started(ready, receiver):
                 return ready
+            if ready is not None:
+                self._prepared.spoiled(spec.identity)
             container = await self._make(plan, image, spec.instance)
             await self._start(container, receiver)
             return container

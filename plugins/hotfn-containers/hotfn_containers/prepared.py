@@ -22,6 +22,9 @@ LIFETIME = 600.0
 MOST = 128
 """Containers that one driver keeps ready for all functions together, and functions that it keeps some for."""
 
+AFTER_START = 0.2
+"""Seconds from a start until others are made: what has just started has the machine nearly for itself."""
+
 MOST_USELESS = 1024
 """Functions that are remembered as those that cannot have any."""
 
@@ -88,6 +91,12 @@ class Prepared:
             self._discard(container)  # the engine was restarted, or somebody removed it
         return None
 
+    def spoiled(self, identity: str) -> None:
+        """One that was taken could not be started: what took it away did not stop at one, so make all anew."""
+        shelf = self._shelves.get(identity)
+        if shelf is not None:
+            self._clear(shelf)
+
     def fill(self) -> None:
         """Make as many as there are to be, in the background."""
         if self._lacking() is not None and (self._filling is None or self._filling.done()):
@@ -100,9 +109,7 @@ class Prepared:
             return
         if shelf.expiry is not None:
             shelf.expiry.cancel()
-        for container in shelf.ready:
-            self._discard(container)
-        shelf.ready.clear()
+        self._clear(shelf)
 
     def close(self) -> None:
         """Keep nothing ready any more; what is being made is taken back as soon as it is there."""
@@ -128,6 +135,11 @@ class Prepared:
             self.drop(next(iter(self._shelves)))
         return shelf
 
+    def _clear(self, shelf: Shelf) -> None:
+        for container in shelf.ready:
+            self._discard(container)
+        shelf.ready.clear()
+
     def _give_up(self, identity: str, plan: Plan) -> None:
         self._useless[identity] = None
         if len(self._useless) > MOST_USELESS:
@@ -151,6 +163,7 @@ class Prepared:
         return min(lacking, key=lambda one: len(one.ready), default=None) if self._room() else None
 
     async def _fill(self) -> None:
+        await asyncio.sleep(AFTER_START)
         while (shelf := self._lacking()) is not None:
             await self._add(shelf)
 
