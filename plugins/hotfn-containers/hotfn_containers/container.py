@@ -77,8 +77,6 @@ class EngineContainer(Container):
         self._kill_at: float | None = None
         self._timers = Timers()
 
-    # ---- what the driver calls
-
     @property
     def usable(self) -> bool:
         """Whether a container that was made can still be started: its streams are there."""
@@ -301,10 +299,8 @@ class EngineContainer(Container):
         return Exit(detail=f"{self._calls.engine.name} did not see it end and has removed it")
 
     def _stuck(self) -> None:
-        name = self._calls.engine.name
-        self._not_stopped(
-            DriverError(f"container {self.id} does not end by SIGKILL; look at it with `{name} inspect {self.id}`")
-        )
+        look = f"{self._calls.engine.name} inspect {self.id}"
+        self._not_stopped(DriverError(f"container {self.id} does not end by SIGKILL; look at it with `{look}`"))
 
     def _not_stopped(self, error: DriverError) -> None:
         """Whoever waits for the end is told that it does not come; stop may be called again."""
@@ -324,6 +320,8 @@ class EngineContainer(Container):
 
     async def _find(self, why: str) -> None:
         exit = await self._finder().find(why, self._outputs_closed)
+        if self.streams is not None and self.streams.cut:
+            exit = cut_off(exit)
         self._exited(exit._replace(memory=self.memory))
 
     def _finder(self) -> ExitFinder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ class PodmanEngine(Engine):
         return client
 
     def _connect(self) -> About:
-        self._processes = may_give(self.endpoint.probe())
+        self._processes = may_give(self.endpoint.probe() or (os.getpid() if self.endpoint.near else None))
         version = str(self._call("get", "/version").get("Version") or "?")
         self.client.timeout = REQUEST_SECONDS
         major = version.partition(".")[0]
@@ -165,7 +166,9 @@ class PodmanEngine(Engine):
         try:
             return self._call(method, f"/containers/{quote(container)}{path}", **arguments)
         except Refused as error:
-            if error.answer == 404 and type(error) is Refused and "no such container" in error.message.lower():
+            if (
+                type(error) is Refused and "no such container" in error.message.lower()
+            ):  # 404, or 500 when it goes just now
                 raise NoSuchContainer(error.message, 404) from error
             raise
 
@@ -250,7 +253,7 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def may_give(pid: int | None) -> dict[str, int]:
-    """Return the limit of processes that a service may give. podman asks for more by itself, which is refused where
+    """Return the limit of processes that a service may give, told by its pid, or by that of one like it. podman asks for more by itself, which is refused where
     it may not raise limits. It counts a user's processes in all containers: `max_processes` is what bites."""
     try:
         lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
