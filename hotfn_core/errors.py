@@ -209,3 +209,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def said(error: BaseException) -> str:
+    """Return the message of one of our errors; of a stranger's also its type, without which it may say nothing."""
+    return error.message if isinstance(error, HotfnError) else f"{type(error).__name__}: {error}"

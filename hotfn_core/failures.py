@@ -15,6 +15,7 @@ from .errors import (
     QueueTimeout,
     Saturated,
     ShuttingDown,
+    said,
 )
 from .model import FunctionSpec
 
@@ -22,7 +23,8 @@ from .model import FunctionSpec
 def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None) -> CallError:
     """Make the error for a Fail. `cause` is the last failed start's error. Of an exit the instance can say more."""
     error = _MAKERS[action.code](spec, cause)
-    error.retry_after = action.retry_after
+    if action.retry_after is not None:  # the longer of hotfn's own back-off and what the driver says
+        error.retry_after = max(action.retry_after, error.retry_after or 0.0)
     return error
 
 
@@ -44,7 +46,7 @@ def _queue_timeout(spec: FunctionSpec, cause: BaseException | None) -> CallError
 def _launch_failed(spec: FunctionSpec, cause: BaseException | None) -> CallError:
     error = LaunchFailed(f"{spec.full_name} could not be started: {_text(cause)}")
     if isinstance(cause, HotfnError):
-        error.status = cause.status
+        error.status, error.retry_after = cause.status, cause.retry_after
     error.__cause__ = cause
     return error
 
@@ -72,11 +74,6 @@ def _text(cause: BaseException | None) -> str:
     if cause is None:
         return "its copies end before their first call"
     return said(cause) if isinstance(cause, HotfnError) else f"the driver failed: {said(cause)}"
-
-
-def said(error: BaseException) -> str:
-    """Return the message of one of our errors; of a stranger's also its type, without which it may say nothing."""
-    return error.message if isinstance(error, HotfnError) else f"{type(error).__name__}: {error}"
 
 
 _MAKERS: dict[str, Callable[[FunctionSpec, BaseException | None], CallError]] = {

@@ -13,9 +13,8 @@ from typing import Any, Self
 
 from .admission import check_function
 from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
-from .errors import DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
-from .failures import not_in_time, said, unavailable
-from .launcher import container_spec
+from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
+from .failures import said, unavailable
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers
@@ -251,21 +250,22 @@ class Manager:
 
     async def _open_for(self, spec: FunctionSpec, deadline: float | None) -> None:
         """Make the function ready for a call, whose caller is told that it cannot be done as the end of the call."""
-        limit = asyncio.timeout(None if deadline is None else max(checked_deadline(deadline) - self.clock(), 0.0))
         try:
-            async with limit:
-                opened = await self._ready(spec)
+            opened = await self._ready(spec, deadline)
+        except CallError:
+            raise
         except Exception as error:  # DriverUnavailable, or a stranger's driver that fails in its own way
-            raise (not_in_time(spec) if limit.expired() else unavailable(spec, error)) from error
+            raise unavailable(spec, error) from error
         if not opened:
             raise _closing(spec)
 
-    async def _ready(self, spec: FunctionSpec) -> bool:
+    async def _ready(self, spec: FunctionSpec, deadline: float | None = None) -> bool:
         """Open the driver and let it make ready what the function needs. Returns False when it is too late for that."""
-        if not await self._drivers.open(spec.driver):
-            return False
-        described = container_spec(spec, self._protocols[spec.format])
-        return await self._preparing.ready(self._drivers.get(spec.driver), described)
+        opened, driver = await self._drivers.open(spec.driver), self._drivers.get(spec.driver)
+        if not opened or not self._preparing.needed(driver):
+            return opened
+        left = None if deadline is None else max(checked_deadline(deadline) - self.clock(), 0.0)
+        return await self._preparing.ready(driver, spec, self._protocols[spec.format], left)
 
     def _spec(self, function: FunctionSpec | str) -> FunctionSpec:
         if isinstance(function, FunctionSpec):

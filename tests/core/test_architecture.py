@@ -53,7 +53,7 @@ DIRECTION: dict[str, set[str]] = {
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
     "opening": CONTRACTS | {"failures", "registry"},
-    "preparing": CONTRACTS,
+    "preparing": CONTRACTS | {"launcher", "failures"},
     "arguments": VALUES,
     "admission": CONTRACTS | {"failures"},
     "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 import requests.exceptions
 
-from hotfn_core.errors import DriverUnavailable
-from hotfn_core.failures import said
+from hotfn_core.errors import DriverUnavailable, said
 
 from .credentials import Login
 from .endpoint import Endpoint

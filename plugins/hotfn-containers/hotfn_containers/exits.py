@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from hotfn_core.errors import DriverError
-from hotfn_core.failures import said
+from hotfn_core.errors import DriverError, said
 from hotfn_core.model import KILLED, Exit
 
+from .attach import CUT
 from .calls import Calls
 from .engine import State
 from .trouble import NoSuchContainer
@@ -67,7 +67,8 @@ class ExitFinder:
         except Exception as error:  # an exit has to be reported, whatever went wrong
             log.exception("it could not be found out how container %s ended", self._id[:12])
             return Exit(detail=f"it could not be found out how: {said(error)}")
-        return self._exit(state)
+        exit = self._exit(state)
+        return cut_off(exit) if why == CUT else exit
 
     async def running(self) -> bool:
         """Say whether it runs, as far as the engine can tell."""
@@ -132,3 +133,10 @@ def as_exit(state: State, suspect: int | None) -> Exit:
     if code == KILLED and state.oom is None and suspect is not None:
         detail += f"; hotfn did not send it: the usual cause is that it ran out of memory, limit {suspect} MB"
     return Exit(code=code, oom=state.oom is True, detail=detail)
+
+
+def cut_off(exit: Exit) -> Exit:
+    """Say that the end of the outputs may be missing. Then there is no exit code 0, which would pass for a reply."""
+    if exit.code == 0:
+        return exit._replace(code=None, detail=f"it exited with code 0, but {CUT}: let it read all of its input")
+    return exit._replace(detail="; ".join(filter(None, (exit.detail, CUT))))
