@@ -96,7 +96,7 @@ def _limit(spec: FunctionSpec, limit: str, enforced: frozenset[str]) -> str:
     """Say what comes of one limit: the number and whether it holds."""
     value = getattr(spec, limit)
     if value is None:
-        return "unlimited"
+        return "not asked for"
     return f"{value:g}, enforced" if limit in enforced else f"{value:g}, not enforced (best_effort)"
 
 

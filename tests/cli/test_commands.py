@@ -238,8 +238,8 @@ class TestCheck:
         assert (result.returncode, [*said, end]) == (
             0,
             [
-                "ok     default/a: driver local, default (cold), memory 64, enforced, cpus unlimited",
-                "ok     default/b: driver local, http (hot), memory unlimited, cpus 1, not enforced (best_effort)",
+                "ok     default/a: driver local, default (cold), memory 64, enforced, cpus not asked for",
+                "ok     default/b: driver local, http (hot), memory not asked for, cpus 1, not enforced (best_effort)",
                 "functions.toml: checked",
             ],
         )

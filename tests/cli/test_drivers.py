@@ -147,7 +147,7 @@ class TestCheck:
         status, text = self.check(hotfn, tmp_path, engines("full away"), "full")
         assert status == 0
         assert text.splitlines() == [
-            "ok     default/full: driver full, default (cold), memory unlimited, cpus unlimited",
+            "ok     default/full: driver full, default (cold), memory not asked for, cpus not asked for",
             "       confined to: network none, user nobody",
             "ok     driver full: enforces cpus, memory; Engine 7.0, unix:///run/full",
             "functions.toml: checked",
@@ -173,7 +173,7 @@ class TestCheck:
         report = json.loads(hotfn("check", "--json", env=engines("full")).stdout)
         [function], [driver] = report["functions"], report["drivers"]
         assert function["confinement"] == ["network none", "user nobody"]
-        assert function["limits"] == {"memory": "64, enforced", "cpus": "unlimited"}
+        assert function["limits"] == {"memory": "64, enforced", "cpus": "not asked for"}
         assert driver == {
             "name": "full",
             "plugin": "engines",
