@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from .setup import Engine, EngineSet, images
-from .setup.packages import Missing
+from .setup import Engine, EngineSet, images, packages
 from .setup.sets import KINDS, default_directory, own_set, remove_orphans
 
+NO_ENGINES = "no engines"
 SETTLE = 10.0  # seconds for an engine to finish a removal that it does on its own
 NewEngine = Callable[..., Engine]
 
@@ -27,14 +28,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engines")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Report the skips for want of engines from one place, so that the summary says it once and not for each test."""
+    report = yield
+    if report.skipped and call.excinfo is not None and str(call.excinfo.value).startswith(NO_ENGINES):
+        report.longrepr = (__file__, 1, f"Skipped: {call.excinfo.value}")
+    return report
+
+
 @pytest.fixture(scope="session")
 def engines() -> Iterator[EngineSet]:
     """Both engines, up for the whole run; what this run started it takes down."""
+    try:
+        packages.require()
+        why_not = ""
+    except packages.Missing as error:
+        why_not = str(error)
+    if why_not:
+        unavailable(why_not)
     with ExitStack() as stack:
-        try:
-            yield running_set(stack)
-        except Missing as error:
-            unavailable(str(error))
+        yield running_set(stack)
 
 
 @pytest.fixture(params=list(KINDS))
@@ -105,5 +119,5 @@ def unavailable(reason: str) -> None:
     """Fail or skip, depending on whether engines are required."""
     required = os.environ.get("HOTFN_REQUIRE_ENGINES", "1" if os.environ.get("CI") else "0")
     if required != "0":
-        pytest.fail(f"no engines: {reason}", pytrace=False)
-    pytest.skip(f"no engines: {reason}")
+        pytest.fail(f"{NO_ENGINES}: {reason}", pytrace=False)
+    pytest.skip(f"{NO_ENGINES}: {reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -398,6 +399,18 @@ class TestWhatIsMissing:
         set_only(monkeypatch, variables)
         with pytest.raises(pytest.fail.Exception, match="no engines: no luck"):
             conftest.unavailable("no luck")
+
+    def test_it_is_said_once_for_all_tests(self) -> None:
+        """In a run of its own, by a user who is not root; or whoever has no engines reads of nothing else."""
+        program = "import os, sys, pytest; os.geteuid = lambda: 1000; sys.exit(pytest.main(sys.argv[1:]))"
+        argv = [sys.executable, "-I", "-c", program, "-p", "no:cacheprovider", "-k", "TestImages", os.fspath(HERE)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "HOTFN_"))}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=110, check=False)
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+        assert re.fullmatch(
+            r"SKIPPED \[\d+\] tests/engines/conftest\.py:1: no engines: starting .* needs root.*", line
+        )
+        assert done.returncode == 0, done.stdout
 
     @pytest.mark.parametrize("variables", [{}, {"CI": "true", "HOTFN_REQUIRE_ENGINES": "0"}])
     def test_elsewhere_it_is_said(self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
