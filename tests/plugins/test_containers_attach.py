@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from hotfn_containers.attach import MAX_ANSWER, Attachment, Handshake, attach
+from hotfn_containers.attach import CUT, MAX_ANSWER, Attachment, Handshake, attach
 from hotfn_containers.endpoint import Endpoint
 from hotfn_containers.framing import STDERR, STDOUT, FramingError
 from hotfn_containers.trouble import NoSuchContainer, Refused
@@ -439,6 +441,35 @@ def test_why_the_streams_ended(play: Play, data: bytes, why: str) -> None:
         peer.send(data)
         peer.writer.close()
         assert await one.heard.end() == why
+
+    play(body)
+
+
+def test_what_podman_says_when_it_gives_up_is_no_stderr(play: Play) -> None:
+    async def body(one: Stand) -> None:
+        _, peer = await one.attach()
+        peer.send(frame(STDOUT, b"ha") + frame(STDERR, b"mine\n"))
+        await one.heard.until(lambda heard: heard.err == b"mine\n")
+        peer.send(frame(STDERR, b"Error: write unixpacket @->/proc/self/fd/13/attach: write: broken pipe\n"))
+        peer.writer.close()
+        assert await one.heard.end() == CUT
+        assert one.heard.err == b"mine\n"
+
+    play(body)
+
+
+def test_what_the_engine_sent_before_it_hung_up_is_not_lost_to_a_write_that_fails(play: Play) -> None:
+    """A copy may answer and end without having read its input: the answer is there when the input cannot be written."""
+
+    async def body(one: Stand) -> None:
+        attachment, peer = await one.attach()
+        with socket.socket(fileno=os.dup(peer.writer.get_extra_info("socket").fileno())) as engine:
+            engine.send(frame(STDOUT, b"x" * 50_000) + frame(STDERR, b"log") + frame(STDOUT, b"last words"))
+            engine.shutdown(socket.SHUT_RDWR)
+        attachment.write(b"input")
+        await one.heard.end()
+        assert one.heard.out == b"x" * 50_000 + b"last words"
+        assert one.heard.err == b"log"
 
     play(body)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import re
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -22,6 +24,13 @@ HIGH_WATER = 64 * 1024
 UPGRADE_SECONDS = 30.0
 MAX_ANSWER = 64 * 1024
 """Bytes of an engine's error answer that are read."""
+
+_GAVE_UP = re.compile(rb"Error: (?:read|write) unixpacket \S+/attach: [^\n]*\n")
+"""What podman itself writes among the stderr of a copy that ended before it had read its stdin. It hangs up then, and
+what the copy wrote last may never come."""
+
+CUT = "it ended before it had read its input, and its engine may have dropped what it wrote last"
+"""Why the streams ended, in that case."""
 
 
 class Sink(Protocol):
@@ -185,12 +194,23 @@ class Attachment(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError):
+            self._take_rest()
         self._ended, self._writing = True, False
         why = self._why or (str(exc) if exc else "")
         self._answer(DriverUnavailable(f"the engine closed the connection instead of attaching {why}".strip()))
         if not why and not self._decoder.clean:
             why = "the connection ended in the middle of a frame"
         self._sink.streams_ended(why)
+
+    def _take_rest(self) -> None:
+        """Take what the engine sent before it hung up: a write that fails ends the connection without reading that."""
+        connection = self._transport
+        if connection is None or connection.get_extra_info("ssl_object") is not None:
+            return
+        with contextlib.suppress(OSError):  # there is no more
+            while data := os.read(connection.get_extra_info("socket").fileno(), 65536):
+                self.data_received(data)
 
     def _take(self, data: bytes) -> None:
         """Take what is not one whole frame of stdout."""
@@ -203,6 +223,8 @@ class Attachment(asyncio.Protocol):
         for stream, piece in pieces:
             if stream == STDOUT:
                 self._stdout(piece)
+            elif _GAVE_UP.fullmatch(piece):
+                self._why = CUT
             else:
                 self._sink.stderr(piece)
 

@@ -320,8 +320,6 @@ class EngineContainer(Container):
 
     async def _find(self, why: str) -> None:
         exit = await self._finder().find(why, self._outputs_closed)
-        if self.streams is not None and self.streams.cut:
-            exit = cut_off(exit)
         self._exited(exit._replace(memory=self.memory))
 
     def _finder(self) -> ExitFinder:
