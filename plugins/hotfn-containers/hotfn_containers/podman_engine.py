@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +55,7 @@ class PodmanEngine(Engine):
         return client
 
     def _connect(self) -> About:
-        self._processes = may_give(self.endpoint.probe() or (os.getpid() if self.endpoint.near else None))
+        self._processes = may_give(self.endpoint.probe())
         version = str(self._call("get", "/version").get("Version") or "?")
         self.client.timeout = REQUEST_SECONDS
         major = version.partition(".")[0]
@@ -253,8 +252,11 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def may_give(pid: int | None) -> dict[str, int]:
-    """Return the limit of processes that a service may give, told by its pid, or by that of one like it. podman asks for more by itself, which is refused where
-    it may not raise limits. It counts a user's processes in all containers: `max_processes` is what bites."""
+    """Return the limit of processes that a service may give, {} where that cannot be told.
+
+    podman asks for more by itself, which is refused where it may not raise limits. It counts a user's processes in all
+    containers: `max_processes` is what bites.
+    """
     try:
         lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
     except OSError:  # it is on another machine, or another user's: then podman knows best

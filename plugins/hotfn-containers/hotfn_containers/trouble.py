@@ -45,6 +45,10 @@ HINTS: tuple[tuple[str, str], ...] = (
         "lookup init binary",
         "this engine has no init program: install catatonit or tini, or set driver_options init = false",
     ),
+    (
+        "http request to an https server",
+        "it wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to a directory with ca.pem, cert.pem and key.pem",
+    ),
     ("docker-init", "this engine has no init program: install tini, or set driver_options init = false"),
 )
 """What an engine's error text contains, in lower case, and what to do about that."""
@@ -59,6 +63,10 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"minimum memory limit|unable to set memory limit", "raise memory"),
         (r"range of cpus", "lower cpus"),
+        (
+            r"setting rlimit type 6",
+            "podman asks for more processes than its service may give: reach it by its socket, or as one who may",
+        ),
         (r"setting rlimit", "the engine may not give so much: lower driver_options max_files or ulimits"),
         (r"init seccomp.*too many open files", "raise driver_options max_files"),
         (
