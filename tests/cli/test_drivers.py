@@ -104,11 +104,15 @@ def engines(install: Install) -> Callable[[str], dict[str, str]]:
 
 Engines = Callable[[str], dict[str, str]]
 
+OF_ENGINES = ("docker: ", "podman: ")
+"""How lines begin that tell of engines that this machine may have or not."""
+
 
 class TestPlugins:
     def test_the_engine_is_told_next_to_the_limits(self, hotfn: Run, engines: Engines, tmp_path: Path) -> None:
         result = hotfn("plugins", env=engines("full"))
-        assert "full   ok  enforces cpus, memory; Engine 7.0, unix:///run/full\n" in result.stdout.decode()
+        row = ["full", "ok", "enforces cpus, memory; Engine 7.0, unix:///run/full"]
+        assert row in [line.split(maxsplit=2) for line in result.stdout.decode().splitlines()]
         assert not (tmp_path / "swept").exists()
 
     def test_one_that_cannot_say_what_it_is(self, hotfn: Run, engines: Engines) -> None:
@@ -216,7 +220,7 @@ class TestGc:
         result = hotfn("gc", *names, env=engines(installed))
         assert (result.returncode, result.stderr) == (status, b"")
         if said is not None:
-            assert result.stdout.decode().splitlines() == said
+            assert [line for line in result.stdout.decode().splitlines() if not line.startswith(OF_ENGINES)] == said
 
     def test_each_driver_is_swept_once(self, hotfn: Run, engines: Engines, tmp_path: Path) -> None:
         hotfn("gc", env=engines("full"))
@@ -225,7 +229,7 @@ class TestGc:
     def test_a_driver_that_is_not_there(self, hotfn: Run, engines: Engines, tmp_path: Path) -> None:
         result = hotfn("gc", "--driver", "full", "--driver", "fulll", env=engines("full"))
         assert (result.returncode, result.stdout) == (2, b"")
-        assert b'there is no driver "fulll" (did you mean "full"?); installed: full, local' in result.stderr
+        assert b'there is no driver "fulll" (did you mean "full"?); installed: ' in result.stderr
         assert not (tmp_path / "swept").exists()
 
     def test_as_json(self, hotfn: Run, engines: Engines) -> None:
@@ -233,12 +237,9 @@ class TestGc:
         assert result.returncode == 1
         report = json.loads(result.stdout)
         assert report["problems"] == []
-        assert {one["name"]: (one["state"], one["removed"]) for one in report["drivers"]} == {
-            "full": ("ok", 3),
-            "away": ("unavailable", None),
-            "unclosed": ("broken", 2),
-            "local": ("ok", 0),
-        }
+        wanted = {"full": ("ok", 3), "away": ("unavailable", None), "unclosed": ("broken", 2), "local": ("ok", 0)}
+        found = {one["name"]: (one["state"], one["removed"]) for one in report["drivers"]}
+        assert {name: found.get(name) for name in wanted} == wanted
 
     def test_broken_plugins_are_named(self, hotfn: Run, engines: Engines, install: Install) -> None:
         env = engines("full")
