@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import ssl
 import struct
@@ -397,6 +398,21 @@ def test_bytes_that_are_no_tls_end_the_connection(play: Play) -> None:
         peer.writer.write(b"no TLS" * 10)
         assert "SSL" in await one.sink.end
         assert await peer.reader.read() is not None
+
+    play(body)
+
+
+def test_what_the_engine_sent_before_it_hung_up_is_not_lost_to_a_write_that_fails(play: Play) -> None:
+    async def body(one: Stand) -> None:
+        attachment, peer = await one.attach()
+        peer.server.tls.write(frame(STDOUT, b"x" * 50_000) + frame(STDOUT, b"last words"))
+        with socket.socket(fileno=os.dup(peer.writer.get_extra_info("socket").fileno())) as engine:
+            engine.send(peer.server.outgoing.read())
+            engine.shutdown(socket.SHUT_RDWR)
+        for _ in range(100):
+            attachment.write(b"input" * 1000)
+        assert await one.sink.end
+        assert one.sink.out == b"x" * 50_000 + b"last words"
 
     play(body)
 

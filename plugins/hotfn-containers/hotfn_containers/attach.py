@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -16,6 +15,7 @@ from hotfn_core.errors import DriverError, DriverUnavailable
 
 from .endpoint import Endpoint, server_pid
 from .framing import STDOUT, FrameDecoder, FramingError
+from .rest import rest_of
 from .trouble import NoSuchContainer, Refused, explain
 
 HIGH_WATER = 64 * 1024
@@ -194,23 +194,19 @@ class Attachment(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, OSError):
-            self._take_rest()
+        if (
+            isinstance(exc, OSError)
+            and self._transport is not None
+            and not self._transport.get_extra_info("ssl_object")
+        ):
+            for data in rest_of(self._transport):
+                self.data_received(data)
         self._ended, self._writing = True, False
         why = self._why or (str(exc) if exc else "")
         self._answer(DriverUnavailable(f"the engine closed the connection instead of attaching {why}".strip()))
         if not why and not self._decoder.clean:
             why = "the connection ended in the middle of a frame"
         self._sink.streams_ended(why)
-
-    def _take_rest(self) -> None:
-        """Take what the engine sent before it hung up: a write that fails ends the connection without reading that."""
-        connection = self._transport
-        if connection is None or connection.get_extra_info("ssl_object") is not None:
-            return
-        with contextlib.suppress(OSError):  # there is no more
-            while data := os.read(connection.get_extra_info("socket").fileno(), 65536):
-                self.data_received(data)
 
     def _take(self, data: bytes) -> None:
         """Take what is not one whole frame of stdout."""

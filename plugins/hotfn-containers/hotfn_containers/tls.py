@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from .rest import rest_of
+
 CHUNK = 256 * 1024
 """Bytes that are encrypted or decrypted at a time."""
 
@@ -45,7 +47,7 @@ class TlsSession:
         self.ended = False
         """Whether the other side has said that it sends no more."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._shake()
 
     def outgoing(self) -> bytes:
@@ -64,23 +66,23 @@ class TlsSession:
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt. Raises ssl.SSLError."""
-        self._tls.write(data)
+        self.tls.write(data)
 
     def write_eof(self) -> None:
         """Say that we send no more; the other side may go on. Raises ssl.SSLError."""
         with contextlib.suppress(ssl.SSLWantReadError):  # it would like to hear the other side's end as well
-            self._tls.unwrap()
+            self.tls.unwrap()
 
     def _shake(self) -> None:
         with contextlib.suppress(ssl.SSLWantReadError):
-            self._tls.do_handshake()
+            self.tls.do_handshake()
             self.ready = True
 
     def _read(self) -> bytes:
         if not self.ready:
             return b""
         try:
-            piece = self._tls.read(CHUNK)
+            piece = self.tls.read(CHUNK)
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLZeroReturnError:  # both sides have said their end; b"" if only the other one has
@@ -154,6 +156,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._raw.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "ssl_object":
+            return self._session.tls
         return default if self._raw is None else self._raw.get_extra_info(name, default)
 
     # ---- the protocol
@@ -187,6 +191,9 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError) and self._raw is not None:
+            for data in rest_of(self._raw):
+                self.data_received(data)
         self._closing = True
         error = self._error or exc
         if self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None:
