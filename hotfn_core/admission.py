@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .driver import Driver
-from .errors import ConfigError, HotfnError, PluginError
-from .failures import said
+from .errors import ConfigError, HotfnError, PluginError, said
 from .model import FunctionSpec
 from .protocol import IOProtocol
 

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from .actions import Action, Freeze, Launch, Stop, StopReason, Thaw
 from .driver import Container, ContainerSpec, Driver
-from .errors import CallError, DriverError, InvalidCall, LocalProtocolError, PluginError
-from .failures import said
+from .errors import CallError, DriverError, InvalidCall, LocalProtocolError, PluginError, said
 from .hookspecs import InstanceChange
 from .instance import Instance, Owner
 from .launcher import Launcher

@@ -19,8 +19,8 @@ from .errors import (
     LocalProtocolError,
     RemoteProtocolError,
     ReplyTooLarge,
+    said,
 )
-from .failures import said
 from .model import Call, Exit, FunctionSpec
 from .protocol import Connection, Event, ReplyBody, ReplyEnd, ReplyHead
 from .stderr import StderrReader

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from .admission import check_function
 from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
-from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean
-from .failures import said, unavailable
+from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean, said
+from .failures import unavailable
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from .driver import Driver
-from .failures import said
+from .errors import said
 from .registry import Registry
 
 log = logging.getLogger("hotfn")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from .driver import ContainerSpec, Driver
-from .errors import PluginError
-from .failures import not_in_time, said
+from .errors import PluginError, said
+from .failures import not_in_time
 from .launcher import container_spec
 from .model import FunctionSpec
 from .protocol import IOProtocol

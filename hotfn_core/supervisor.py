@@ -17,8 +17,8 @@ from . import copies
 from .actions import Action, Assign, Drop, Fail, Freeze, Launch, Stop, StopReason, Thaw
 from .deadlines import NEVER
 from .driver import Driver
-from .errors import CallError, CallFailed, InvalidCall
-from .failures import call_error, said
+from .errors import CallError, CallFailed, InvalidCall, said
+from .failures import call_error
 from .instance import Instance
 from .model import Call, FunctionSpec, Headers, Reply, header_pairs, new_tuple
 from .pending import Pending

@@ -18,9 +18,10 @@ from contenders import BODY, http_reply, http_request
 
 from hotfn_containers.docker_engine import host_config
 from hotfn_containers.options import Options
-from hotfn_containers.plan import DEFAULT_MEMORY, Plan
+from hotfn_containers.plan import make_plan
 from hotfn_containers.podman_engine import may_give, specification
 from hotfn_core import FunctionSpec, InstanceChange, Manager, hookimpl
+from hotfn_core.driver import ContainerSpec
 
 Fields = Mapping[str, Any]
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -40,6 +41,9 @@ class Api:
 
     def __init__(self, where: Where) -> None:
         self._where = where
+        self._spec = ContainerSpec(
+            function="bench/echo", instance="bench", identity="", image=where.image, env={"FN_FORMAT": "http"}
+        )
         self._prefix = "/v1.41" if where.engine == "docker" else "/v4.0.0/libpod"
         self._http = http.client.HTTPConnection("engine")
         self._http.sock = self._connect()
@@ -59,7 +63,7 @@ class Api:
 
     def create(self) -> str:
         """Create a container as hotfn does, and return its id."""
-        plan = Plan("bench/echo", self._where.image, (), DEFAULT_MEMORY, None, Options(), {"FN_FORMAT": "http"})
+        plan = make_plan(self._spec, Options())
         if self._where.engine == "docker":
             body: dict[str, Any] = {"Image": plan.image, "Env": ["FN_FORMAT=http"], "User": plan.options.user}
             body |= {"OpenStdin": True, "StdinOnce": True, "HostConfig": host_config(plan)}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
-from hotfn_core.model import FunctionSpec
+from hotfn_core.model import Exit, FunctionSpec
 from hotfn_core.testing.check_driver import Guest, Kit, Recorder
 from hotfn_local import environment
 from hotfn_local.driver import LocalDriver
@@ -233,12 +233,7 @@ def test_a_program_that_ignores_its_children(local_once: Local) -> None:
                 with contextlib.suppress(DriverError):
                     copy = await kit.launch(command=("/bin/true",))
                     await copy.exited()
-                    assert copy.recorder.exit == (
-                        None,
-                        None,
-                        False,
-                        "another part of this program took its exit status",
-                    )
+                    assert copy.recorder.exit == Exit(detail="another part of this program took its exit status")
         finally:
             signal.signal(signal.SIGCHLD, handler)
 

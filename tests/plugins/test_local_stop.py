@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from hotfn_core.errors import DriverError
+from hotfn_core.model import Exit
 from hotfn_core.testing.check_driver import Copy, Kit
 from hotfn_local import process
 
@@ -39,7 +40,7 @@ def test_sigterm_comes_soon_after(local: Local) -> None:
         copy = await kit.ready({"eof": "ignore"})
         took = await kit.stopped(copy, 30)
         assert process.POLITE <= took < 5
-        assert copy.recorder.exit == (None, signal.SIGTERM, False, "")
+        assert copy.recorder.exit == Exit(signal=signal.SIGTERM)
 
     local(body)
 
@@ -169,6 +170,6 @@ def test_the_guardian_ends_what_the_driver_could_not(local_once: Local, monkeypa
             with pytest.raises(DriverError, match="runs as another user now"):
                 await kit.driver.aclose()
             await copy.exited()  # after its driver was closed, which must not matter
-        assert copy.recorder.exit == (None, signal.SIGKILL, False, "")
+        assert copy.recorder.exit == Exit(signal=signal.SIGKILL)
 
     local_once(body)

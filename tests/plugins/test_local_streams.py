@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from hotfn_core.model import Exit
 from hotfn_core.testing.check_driver import Kit
 from hotfn_local.pipes import HIGH_WATER, PipeReader, PipeWriter
 
@@ -164,7 +165,7 @@ def test_stdout_closed_just_before_the_exit_is_an_exit(local: Local) -> None:
         copy = await kit.launch(command=("sh", "-c", "exec >&-; sleep 0.1; exit 4"))
         await copy.exited()
         await asyncio.sleep(0.4)
-        assert (copy.recorder.eofs, copy.recorder.exit) == (0, (4, None, False, ""))
+        assert (copy.recorder.eofs, copy.recorder.exit) == (0, Exit(code=4))
 
     local(body)
 
