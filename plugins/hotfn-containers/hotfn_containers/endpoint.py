@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -160,6 +161,8 @@ class Endpoint:
             text = f"{where} does not accept connections within {CONNECT_SECONDS:g} s; is it overloaded or stopped?"
         elif number == errno.ENOENT:
             text = f"there is no {where}: no such socket; {self._start()}"
+        elif number == errno.ECONNREFUSED and self.unix and not Path(self.unix).is_socket():
+            text = f"there is no {where}: that is not a socket; name another with {VARIABLE[self.engine]}"
         elif number == errno.ECONNREFUSED:
             text = f"nobody listens for {where}; {self._start()}"
         elif number in (errno.EACCES, errno.EPERM):
