@@ -161,6 +161,7 @@ class TestAnEngineThatEndsUnderCalls:
                 first = await manager.call(idle, b"one")
                 ended = asyncio.to_thread(away.kill if how == "kill" else away.restart)
                 _, why = await asyncio.gather(ended, lost(call))
+                await until(lambda: manager.stats()["default/echo"].idle == 0)
                 if how == "kill":
                     assert f"the connection to {away.name} was lost" in why
                     error, took = await failure(manager, idle)
@@ -230,8 +231,10 @@ class TestAnEngineThatEndsUnderCalls:
 
         async def main() -> None:
             async with Manager() as manager:
-                spec = scripted(away, timeout=1, start_timeout=1, stop_grace=0.5, max_concurrency=2)
+                spec = scripted(away, timeout=1, stop_grace=0.5)
                 await manager.call(spec, script())
+                other = echo(away, start_timeout=1)
+                await manager.open(other)
                 process = Process.of(away.pid)
                 assert process is not None
                 process.signal(signal.SIGSTOP)
@@ -239,7 +242,7 @@ class TestAnEngineThatEndsUnderCalls:
                     error, took = await failure(manager, spec, SLEEP)
                     assert isinstance(error, CallTimeout)
                     assert took < 1 + QUICK
-                    error, took = await failure(manager, spec)
+                    error, took = await failure(manager, other)
                     assert isinstance(error, LaunchFailed)
                     assert "start_timeout" in error.message
                     assert took < 1 + QUICK
