@@ -206,6 +206,21 @@ def test_functions_with_fewer_ready_come_first() -> None:
     shop(body)
 
 
+def test_what_prepare_is_making_counts_for_the_rest() -> None:
+    async def body(shop: Shop) -> None:
+        await shop.prepare("a", count=2)
+        shop.gate.clear()
+        opening = asyncio.create_task(shop.prepare("b", count=1))
+        while shop.at_once < 2:  # noqa: ASYNC110  # the second of a, the first of b
+            await asyncio.sleep(0)
+        shop.gate.set()
+        await opening
+        await shop.settled()
+        assert sorted(one.function for one in shop.made) == ["app/a", "app/a", "app/b"]
+
+    shop(body)
+
+
 def test_what_cannot_be_made_is_no_error_and_left_alone_until_the_next_start(caplog: pytest.LogCaptureFixture) -> None:
     async def body(shop: Shop) -> None:
         shop.failing = DriverError("the disk is full")

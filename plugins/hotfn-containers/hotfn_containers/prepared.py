@@ -39,8 +39,14 @@ class Shelf:
     image: Image
     key: str
     ready: list[EngineContainer] = field(default_factory=list)
+    making: int = 0
     failed: bool = False
     expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def count(self) -> int:
+        """How many there are, with those that are being made."""
+        return len(self.ready) + self.making
 
 
 class Prepared:
@@ -70,7 +76,7 @@ class Prepared:
         if not plan.options.prepared or self._closed or identity in self._useless:
             return
         shelf = self._shelf(identity, plan, image)
-        if not shelf.ready and self._room():
+        if not shelf.count and self._room():
             await self._add(shelf)
         self.fill()
 
@@ -158,9 +164,8 @@ class Prepared:
 
     def _lacking(self) -> Shelf | None:
         """Return the shelf with the fewest ready of those that are to have more."""
-        lacking = [one for one in self._shelves.values() if len(one.ready) < one.plan.options.prepared]
-        lacking = [one for one in lacking if not one.failed]
-        return min(lacking, key=lambda one: len(one.ready), default=None) if self._room() else None
+        lacking = [one for one in self._shelves.values() if not one.failed and one.count < one.plan.options.prepared]
+        return min(lacking, key=lambda one: one.count, default=None) if self._room() else None
 
     async def _fill(self) -> None:
         await asyncio.sleep(AFTER_START)
@@ -170,6 +175,7 @@ class Prepared:
     async def _add(self, shelf: Shelf) -> None:
         """Make one; a shelf for which that cannot be done is left alone until its function is started again."""
         self._making += 1
+        shelf.making += 1
         try:
             container = await self._make(shelf.plan, shelf.image)
         except DriverError as error:  # a launch meets it again and its caller is told
@@ -178,6 +184,7 @@ class Prepared:
             return
         finally:
             self._making -= 1
+            shelf.making -= 1
         if any(one is shelf for one in self._shelves.values()):
             shelf.ready.append(container)
         else:
