@@ -15,7 +15,7 @@ from hotfn_core import CallTimeout, LaunchFailed, Manager
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.model import Exit
 
-from .calling import HOT, copies, echo, run, script, scripted, shell, until
+from .calling import HOT, copies, echo, run, script, scripted, shell, stats, until
 from .setup import Engine
 
 MB = 1 << 20
@@ -87,7 +87,7 @@ def test_parallel_calls_have_as_many_containers_as_they_may(engine: Engine) -> N
             replies = await asyncio.gather(*[manager.call(spec, body) for body in bodies])
             assert [reply.body for reply in replies] == [b"call %d" % number for number in range(12)]
             assert copies(engine) == dict.fromkeys({reply.instance for reply in replies}, "running")
-            assert manager.stats()["default/guest"].launched == 4
+            assert stats(manager, spec).launched == 4
 
     run(main())
 
@@ -97,7 +97,7 @@ def test_min_instances_are_there_before_the_first_call(engine: Engine) -> None:
         async with Manager() as manager:
             spec = echo(engine, min_instances=2, max_concurrency=2, idle_timeout=0.1)
             manager.register(spec)
-            await until(lambda: manager.stats()["default/echo"].idle == 2)
+            await until(lambda: stats(manager, spec).idle == 2)
             hot = set(copies(engine))
             reply = await manager.call("echo", b"warm")
             assert not reply.cold
@@ -116,7 +116,7 @@ def test_an_idle_container_is_stopped_and_removed(engine: Engine) -> None:
             await until(lambda: copies(engine) == {})
             third = await manager.call(spec, b"three")
             assert third.instance != first.instance
-            assert manager.stats()["default/echo"].stopped == {"idle": 1}
+            assert stats(manager, spec).stopped == {"idle": 1}
 
     run(main())
 
@@ -128,7 +128,7 @@ def test_containers_are_recycled(engine: Engine) -> None:
             replies = [await manager.call(spec, script()) for _ in range(5)]
             assert [json.loads(reply.body)["calls"] for reply in replies] == [1, 2, 1, 2, 1]
             assert len({reply.instance for reply in replies}) == 3
-            await until(lambda: manager.stats()["default/guest"].stopped["recycled"] == 2)
+            await until(lambda: stats(manager, spec).stopped["recycled"] == 2)
             await until(lambda: set(copies(engine)) == {replies[-1].instance})
 
     run(main())
