@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from hotfn_containers.driver import EngineDriver
+from hotfn_containers.drivers import DockerDriver, PodmanDriver
 from hotfn_core import (
     CallFailed,
     CallRejected,
@@ -30,7 +32,7 @@ from hotfn_core import (
     LaunchFailed,
     Manager,
 )
-from hotfn_core.driver import ContainerSpec
+from hotfn_core.driver import Container, ContainerSpec
 from hotfn_core.errors import DriverError, DriverUnavailable
 from hotfn_core.testing.check_driver import Recorder
 
@@ -45,6 +47,7 @@ QUICK = 6.0
 """Seconds in which a cause that is known has to be told, on a machine that is busy with other tests."""
 
 SLEEP = script(sleep=60)
+DRIVERS: dict[str, type[EngineDriver]] = {"docker": DockerDriver, "podman": PodmanDriver}
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -454,26 +457,33 @@ async def _told_of_a_full_disk(engine: Engine) -> None:
         assert await served_again(manager, echo(engine), b"hello") == b"hello"
 
 
+async def launched(engine: Engine) -> tuple[EngineDriver, Container, Recorder]:
+    """Return a driver that is open, a scripted guest that it has launched, and who hears of it."""
+    driver = DRIVERS[engine.name]()
+    await driver.open()
+    spec, recorder = scripted(engine), Recorder()
+    facts: dict[str, Any] = {"function": "default/guest", "instance": "one", "identity": "0" * 64}
+    container = await driver.launch(
+        ContainerSpec(**facts, env={"FN_FORMAT": "http"}, image=spec.image, command=spec.command), recorder
+    )
+    return driver, container, recorder
+
+
+def test_a_driver_that_is_closed_leaves_nothing_though_nothing_was_stopped(engine: Engine) -> None:
+    async def main() -> None:
+        driver, _, recorder = await launched(engine)
+        assert len(copies(engine)) == 1
+        await driver.aclose()
+        assert not copies(engine)
+        assert recorder.exit is None
+
+    run(main())
+
+
 class TestAStopWhileTheEngineIsAway:
     def test_it_returns_or_raises_and_what_is_left_goes_later(self, away: Engine) -> None:
-        from hotfn_containers.drivers import DockerDriver, PodmanDriver
-
         async def main() -> None:
-            driver = {"docker": DockerDriver, "podman": PodmanDriver}[away.name]()
-            await driver.open()
-            recorder = Recorder()
-            spec = scripted(away)
-            container = await driver.launch(
-                ContainerSpec(
-                    function="default/guest",
-                    instance="one",
-                    identity="0" * 64,
-                    image=spec.image,
-                    command=spec.command,
-                    env={"FN_FORMAT": "http"},
-                ),
-                recorder,
-            )
+            driver, container, recorder = await launched(away)
             await asyncio.to_thread(away.kill)
             began = time.monotonic()
             for grace in (0.5, 0):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
-from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
+from hotfn_core.errors import ConfigError, DriverUnavailable
 from hotfn_core.model import FunctionSpec
 
 from . import labels
@@ -55,6 +55,7 @@ class EngineDriver(Driver):
         self._prepared: Prepared | None = None
         self._networks = Networks()
         self._removals: Removals | None = None
+        self._running: set[EngineContainer] = set()
 
     # ---- what differs
 
@@ -145,6 +146,8 @@ class EngineDriver(Driver):
         if calls is None or self._prepared is None or self._images is None:
             return
         self._prepared.close()
+        for container in list(self._running):  # the manager gave up on stopping them
+            self.discard(container)
         await self._images.aclose()
         self._removing().finish()
         await calls.aclose(CLOSE_SECONDS)
@@ -190,6 +193,7 @@ class EngineDriver(Driver):
             container.disown()
             await self._removing().remove(container.full_id)
             raise
+        self._running.add(container)
 
     async def _make_ready(self, plan: Plan, image: Image) -> EngineContainer:
         """Make a container of which nothing but the start is left to do."""
@@ -244,9 +248,10 @@ class EngineDriver(Driver):
 
     async def _take_back(self, work: asyncio.Task[EngineContainer]) -> None:
         """A launch was cancelled: see it through, and undo it."""
-        with contextlib.suppress(DriverError):
+        with contextlib.suppress(Exception):  # what went wrong with it is of no interest any more
             container = await work
             container.disown()
+            self._running.discard(container)
             await self._removing().remove(container.full_id)
 
     # ---- removing
@@ -254,6 +259,7 @@ class EngineDriver(Driver):
     def discard(self, container: EngineContainer) -> None:
         """Remove a container that has ended, or that nobody wants."""
         container.disown()
+        self._running.discard(container)
         if self._calls is not None:
             self._removing().soon(container.full_id)
 
