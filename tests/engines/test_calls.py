@@ -12,7 +12,7 @@ import pytest
 
 from hotfn_containers.drivers import DockerDriver, PodmanDriver
 from hotfn_core import CallTimeout, LaunchFailed, Manager
-from hotfn_core.driver import ContainerSpec
+from hotfn_core.driver import Container, ContainerSpec, Driver
 from hotfn_core.model import Exit
 
 from .calling import HOT, copies, echo, run, script, scripted, shell, stats, until
@@ -221,36 +221,33 @@ class Sums:
         self.exit.set_result(exit)
 
 
+async def raw(engine: Engine, sums: Sums) -> tuple[Driver, Container]:
+    """Open a driver of its own and launch a copy that sends back all of stdin as it comes."""
+    driver = {"docker": DockerDriver, "podman": PodmanDriver}[engine.name]()
+    await driver.open()
+    spec = ContainerSpec(
+        function="default/raw", instance="raw-1", identity="0" * 64, image=engine.image_echo, env={"FN_FORMAT": "raw"}
+    )
+    return driver, await driver.launch(spec, sums)
+
+
 def test_a_hundred_megabytes_each_way_in_bounded_memory(engine: Engine) -> None:
     """The writer minds `writable`, the reader pauses now and then: neither hotfn nor the container holds it all."""
     size = 100 * MB
     piece = NOISE[: 256 * 1024]
 
     async def main() -> None:
-        driver = {"docker": DockerDriver, "podman": PodmanDriver}[engine.name]()
-        await driver.open()
-        sums, most = Sums(), 0
-        spec = ContainerSpec(
-            function="default/raw",
-            instance="raw-1",
-            identity="0" * 64,
-            image=engine.image_echo,
-            env={"FN_FORMAT": "raw"},
-        )
-        container = await driver.launch(spec, sums)
+        sums = Sums()
+        driver, container = await raw(engine, sums)
         memory = psutil.Process().memory_info
-        before = memory().rss
+        before = most = memory().rss
         for number in range(size // len(piece)):
             if number % 40 == 10:
                 container.pause_reading()
             container.write(piece)
             if number % 40 == 30:
                 container.resume_reading()
-            deadline = asyncio.get_running_loop().time() + 0.05
-            while not container.writable:
-                if asyncio.get_running_loop().time() > deadline:  # it waits for us to read
-                    container.resume_reading()
-                await asyncio.sleep(0.001)
+            await taken(container)
             most = max(most, memory().rss)
         container.write_eof()
         container.resume_reading()
@@ -264,21 +261,21 @@ def test_a_hundred_megabytes_each_way_in_bounded_memory(engine: Engine) -> None:
     run(main())
 
 
+async def taken(container: Container) -> None:
+    """Wait until the container takes more. When it waits for us to read, we do."""
+    end = asyncio.get_running_loop().time() + 0.05
+    while not container.writable:
+        if asyncio.get_running_loop().time() > end:
+            container.resume_reading()
+        await asyncio.sleep(0.001)
+
+
 def test_what_would_detach_a_terminal_is_a_body_like_any_other(engine: Engine) -> None:
     """0x10 and 0x11 come in writes of their own, as from a keyboard."""
 
     async def main() -> None:
-        driver = {"docker": DockerDriver, "podman": PodmanDriver}[engine.name]()
-        await driver.open()
         sums = Sums()
-        spec = ContainerSpec(
-            function="default/raw",
-            instance="raw-1",
-            identity="0" * 64,
-            image=engine.image_echo,
-            env={"FN_FORMAT": "raw"},
-        )
-        container = await driver.launch(spec, sums)
+        driver, container = await raw(engine, sums)
         for count, byte in enumerate(b"\x10\x11\x10\x11", 1):
             container.write(bytes([byte]))
             await until(lambda count=count: sums.size == count)  # type: ignore[misc]

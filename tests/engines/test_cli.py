@@ -35,8 +35,11 @@ tmpfs = 8
 """
 
 
-def hotfn(*args: str, body: bytes = b"", cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `hotfn ARGS` to its end."""
+Done = subprocess.CompletedProcess[bytes]
+
+
+def hotfn(*args: str, body: bytes = b"", cwd: Path | None = None, host: tuple[str, str] = ("", "")) -> Done:
+    """Run `hotfn ARGS` to its end. `host` is a variable of the environment that leads to an engine."""
     return subprocess.run(
         [HOTFN, *args],
         input=body,
@@ -44,7 +47,7 @@ def hotfn(*args: str, body: bytes = b"", cwd: Path | None = None, **env: str) ->
         timeout=LIMIT_SECONDS,
         check=False,
         cwd=cwd,
-        env={**os.environ, **env},
+        env={**os.environ, host[0]: host[1]} if host[0] else None,
     )
 
 
@@ -99,7 +102,7 @@ def test_failed_calls_leave_the_others_alone(engine: Engine) -> None:
 
 @pytest.fixture
 def working(engine: Engine) -> Iterator[subprocess.Popen[bytes]]:
-    """Start hotfn with a call that is in its container and takes two seconds, with another one behind it."""
+    """Start hotfn with a call that is in its container and takes a while, with another one behind it."""
     process = subprocess.Popen(
         [HOTFN, "run", "--each-line", *guest(engine)],
         stdin=subprocess.PIPE,
@@ -107,7 +110,7 @@ def working(engine: Engine) -> Iterator[subprocess.Popen[bytes]]:
         stderr=subprocess.PIPE,
     )
     with process:
-        slow = script(stderr="at work\n", pieces=2, pause=2.0, body="done", term="ignore", eof="ignore")
+        slow = script(stderr="at work\n", pieces=2, pause=1.5, body="done", term="ignore", eof="ignore")
         pipe(process.stdin).write(slow + b"\n" + script(body="next") + b"\n")
         pipe(process.stdin).flush()
         assert pipe(process.stderr).readline() == b"at work\n"
@@ -141,10 +144,10 @@ def test_ctrl_c_twice_kills_the_container(working: subprocess.Popen[bytes]) -> N
 
 def test_status_3_when_nothing_can_be_run(engine: Engine) -> None:
     absent = ["--driver", engine.name, "--image", "hotfn-test/absent", "--driver-option", "pull=never"]
-    nowhere = {engine.variable: "unix:///no/such/socket"}
+    nowhere = (engine.variable, "unix:///no/such/socket")
     program = ["--driver", engine.name, "--image", engine.image_python, "--", "/no/such/program"]
     for done, words in (
-        (hotfn("run", *function(engine), **nowhere), f"there is no {engine.name} at unix:///no/such/socket"),
+        (hotfn("run", *function(engine), host=nowhere), f"there is no {engine.name} at unix:///no/such/socket"),
         (hotfn("run", *absent), "hotfn-test/absent"),
         (hotfn("run", *program), "the program /no/such/program is not in the image"),
     ):
@@ -156,14 +159,14 @@ def test_status_3_when_nothing_can_be_run(engine: Engine) -> None:
 def test_plugins_tells_engine_version_and_limits(engine: Engine) -> None:
     [line] = driver_lines(engine, hotfn("plugins"))
     assert f"enforces cpus, memory; {engine.name} {engine.version()} at {engine.host}" in line
-    done = hotfn("plugins", **{engine.variable: "unix:///no/such/socket"})
+    done = hotfn("plugins", host=(engine.variable, "unix:///no/such/socket"))
     [line] = driver_lines(engine, done)
     assert "unavailable" in line
     assert "no such socket" in line
     assert done.returncode == 0
 
 
-def driver_lines(engine: Engine, done: subprocess.CompletedProcess[bytes]) -> list[str]:
+def driver_lines(engine: Engine, done: Done) -> list[str]:
     return [line for line in done.stdout.decode().splitlines() if line.split()[:1] == [engine.name]]
 
 
@@ -186,6 +189,6 @@ def test_functions_of_a_file_with_options_of_the_driver(engine: Engine, tmp_path
 def test_check_of_an_engine_that_is_away(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "functions.toml"
     path.write_text(FUNCTIONS.format(name=engine.name, image=engine.image_python))
-    done = hotfn("check", "-c", str(path), **{engine.variable: "unix:///no/such/socket"})
+    done = hotfn("check", "-c", str(path), host=(engine.variable, "unix:///no/such/socket"))
     assert done.returncode == 0
     assert f"driver {engine.name} is unavailable now: there is no {engine.name}" in done.stdout.decode()
