@@ -192,6 +192,7 @@ async def chaos(engine: Engine, seed: int, seconds: float, tally: Tally) -> None
     async with Manager(plugins=[reports]) as manager:
         specs = functions(engine)
         callers = [Caller(manager, spec, n, random.Random(dice.random()), tally) for spec in specs for n in range(3)]
+        await asyncio.gather(*(manager.open(spec) for spec in specs))  # a call cancelled before that is never reported
         monkey = Monkey(engine, random.Random(dice.random()), tally, every=min(15.0, seconds / 2))
         stop = asyncio.Event()
         work = asyncio.gather(monkey.until(stop), *(caller.until(stop) for caller in callers))
