@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,8 +15,8 @@ from hotfn_containers.engine import Engine, State
 from hotfn_core.testing.check_driver import Recorder
 
 ID = "0123456789ab" + "0" * 52
-SERVER = 7
-"""The pid of the engine to which the streams are attached."""
+SERVER = os.getpid()
+"""The pid of who listens for the engine to which the streams are attached: one whose clock is ours."""
 
 RUNS = State(running=True)
 

@@ -30,6 +30,7 @@ SWITCHED = (
     b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"
     b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 )
+GAVE_UP = b"Error: write unixpacket @->/proc/self/fd/13/attach: write: broken pipe\n"
 TARGET = "/v1.41/containers/abc/attach?stream=1"
 
 
@@ -232,9 +233,9 @@ class Stand:
         self.peers: asyncio.Queue[Peer] = asyncio.Queue()
         self.heard = Heard()
 
-    async def attach(self) -> tuple[Attachment, Peer]:
+    async def attach(self, target: str = TARGET) -> tuple[Attachment, Peer]:
         """Attach, as the engine would let one."""
-        attaching = asyncio.create_task(attach(self.endpoint, TARGET, self.heard))
+        attaching = asyncio.create_task(attach(self.endpoint, target, self.heard))
         peer = await self.peers.get()
         await peer.request()
         peer.send(SWITCHED)
@@ -447,13 +448,24 @@ def test_why_the_streams_ended(play: Play, data: bytes, why: str) -> None:
 
 def test_what_podman_says_when_it_gives_up_is_no_stderr(play: Play) -> None:
     async def body(one: Stand) -> None:
-        _, peer = await one.attach()
+        _, peer = await one.attach("/v4.0.0/libpod/containers/abc/attach")
         peer.send(frame(STDOUT, b"ha") + frame(STDERR, b"mine\n"))
         await one.heard.until(lambda heard: heard.err == b"mine\n")
-        peer.send(frame(STDERR, b"Error: write unixpacket @->/proc/self/fd/13/attach: write: broken pipe\n"))
+        peer.send(frame(STDERR, GAVE_UP))
         peer.writer.close()
         assert await one.heard.end() == CUT
         assert one.heard.err == b"mine\n"
+
+    play(body)
+
+
+def test_with_docker_the_same_words_are_the_copys_own(play: Play) -> None:
+    async def body(one: Stand) -> None:
+        _, peer = await one.attach()
+        peer.send(frame(STDERR, GAVE_UP))
+        peer.writer.close()
+        assert await one.heard.end() == ""
+        assert one.heard.err == GAVE_UP
 
     play(body)
 

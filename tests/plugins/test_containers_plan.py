@@ -159,6 +159,9 @@ class TestPodman:
             "resource_limits": {"memory": {"limit": 128 * MB, "swap": 128 * MB}, "pids": {"limit": 50}},
             "healthconfig": {"Test": ["NONE"]},
             "sdnotifyMode": "ignore",
+            "pidns": {"nsmode": "private"},
+            "ipcns": {"nsmode": "private"},
+            "utsns": {"nsmode": "private"},
             "netns": {"nsmode": "none"},
         }
 
@@ -201,6 +204,9 @@ class TestPodman:
             "resource_limits": {"cpu": {"period": 100_000, "quota": 150_000}, "pids": {"limit": -1}},
             "healthconfig": {"Test": ["NONE"]},
             "sdnotifyMode": "ignore",
+            "pidns": {"nsmode": "private"},
+            "ipcns": {"nsmode": "private"},
+            "utsns": {"nsmode": "private"},
             "netns": {"nsmode": "bridge"},
             "Networks": {"web": {}},
         }

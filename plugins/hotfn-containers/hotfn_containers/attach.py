@@ -108,7 +108,8 @@ class Attachment(asyncio.Protocol):
         self.upgraded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the engine has attached; else a DriverError."""
         self.server: int | None = None
-        """The pid of the engine, where that can be told: another one later is another run of the engine."""
+        """The pid of who listens for the engine, where that can be told: see `listener`."""
+        self._podman = "/libpod/" in target
         self._sink = sink
         self._stdout = sink.stdout
         self._handshake: Handshake | None = Handshake(target)
@@ -203,7 +204,8 @@ class Attachment(asyncio.Protocol):
                 self.data_received(data)
         self._ended, self._writing = True, False
         why = self._why or (str(exc) if exc else "")
-        self._answer(DriverUnavailable(f"the engine closed the connection instead of attaching {why}".strip()))
+        text = "the engine closed the connection instead of attaching"
+        self._answer(DriverUnavailable(f"{text}: {why}" if why else text))
         if not why and not self._decoder.clean:
             why = "the connection ended in the middle of a frame"
         self._sink.streams_ended(why)
@@ -219,7 +221,7 @@ class Attachment(asyncio.Protocol):
         for stream, piece in pieces:
             if stream == STDOUT:
                 self._stdout(piece)
-            elif _GAVE_UP.fullmatch(piece):
+            elif self._podman and _GAVE_UP.fullmatch(piece):
                 self._why = CUT
             else:
                 self._sink.stderr(piece)

@@ -81,12 +81,14 @@ class Calls:
         self._closing = True
         for task in self._watchers:
             task.cancel()
-        while self._tasks and loop.time() < end:  # one may have led to another
-            await asyncio.wait(self._tasks, timeout=end - loop.time())
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
-        self._making.close()
-        self._ending.close()
-        self.engine.close()
+        try:
+            while self._tasks and loop.time() < end:  # one may have led to another
+                await asyncio.wait(self._tasks, timeout=end - loop.time())
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
+        finally:
+            self._making.close()
+            self._ending.close()
+            self.engine.close()

@@ -319,16 +319,12 @@ class EngineContainer(Container):
         self._calls.watch(self._find(self._ended or ""), f"exit {self.id}")
 
     async def _find(self, why: str) -> None:
-        exit = await self._finder().find(why, self._outputs_closed)
+        exit = await self._finder().find(why)
         self._exited(exit._replace(memory=self.memory))
 
     def _finder(self) -> ExitFinder:
         server = self.streams.server if self.streams is not None else None
         return ExitFinder(self._calls, self.full_id, server, None if self._killed else self.memory)
-
-    def _outputs_closed(self) -> None:
-        if self._receiver is not None and self._kill_at is None:
-            self._receiver.stdout_eof()
 
     def _exited(self, exit: Exit) -> None:
         """Report the exit, once, behind everything that was kept."""

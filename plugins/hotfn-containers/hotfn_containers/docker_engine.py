@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ import requests.exceptions
 from hotfn_core.errors import DriverUnavailable
 
 from .credentials import Login, docker_files
-from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State, instant, mode_of
 from .oom import oom_killed, verdict
 from .options import Mount
 from .plan import MB, Plan
@@ -158,6 +156,7 @@ class DockerEngine(Engine):
             code=state.get("ExitCode"),
             oom=verdict(state.get("OOMKilled"), before, oom_killed(groups)),
             error=state.get("Error") or "",
+            finished=instant(state.get("FinishedAt")),
         )
 
     def remove(self, container: str) -> None:
@@ -174,10 +173,7 @@ class DockerEngine(Engine):
         url = f"{self.client.base_url}/v{self.client.api_version}/containers/{container}/archive"
         with self._told(container=container):
             answer = self.client.head(url, params={"path": path}, timeout=REQUEST_SECONDS)
-        stat = answer.headers.get("X-Docker-Container-Path-Stat")
-        if answer.status_code == 404 or not stat:
-            return None
-        return int(json.loads(base64.b64decode(stat))["mode"])
+        return mode_of("docker", answer.status_code, answer.headers)
 
     def labelled(self, label: str) -> list[Found]:
         with self._told():

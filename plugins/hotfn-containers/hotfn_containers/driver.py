@@ -35,6 +35,8 @@ log = logging.getLogger("hotfn")
 NAMES = 3
 """Names that are tried for one container."""
 
+SWAP = "boot its machine with swapaccount=1 or with cgroup v2, or without swap"
+
 CLOSE_SECONDS = 20.0
 """How long `aclose` waits for removals that are under way."""
 
@@ -78,6 +80,8 @@ class EngineDriver(Driver):
         except BaseException:
             await calls.aclose(0)
             raise
+        if "swap" in engine.about.lacks:
+            log.warning("%s cannot limit swap, so the memory of a copy is bounded without it: %s", self.name, SWAP)
         self._calls, self._images = calls, Images(calls)
         self._prepared = Prepared(calls, self._make_ready, self.discard)
         self._removals = Removals(calls, self._networks.left)
@@ -105,7 +109,8 @@ class EngineDriver(Driver):
 
     def describe(self) -> str:
         about = self.calls.engine.about
-        return ", ".join(filter(None, (f"{self.name} {about.version} at {self.endpoint.url}", *about.detail)))
+        lacks = f"cannot limit {', '.join(sorted(about.lacks))}" if about.lacks else ""
+        return ", ".join(filter(None, (f"{self.name} {about.version} at {self.endpoint.url}", *about.detail, lacks)))
 
     def confinement(self, spec: FunctionSpec) -> Sequence[str]:
         return list(confinement(spec.memory, parse(self.name, spec.driver_options)))
@@ -240,7 +245,7 @@ class EngineDriver(Driver):
             self._networks.unused(network)
             if isinstance(error, NoSuchImage) and self._images is not None:
                 self._images.forget(plan.image)
-            elif isinstance(error, DriverUnavailable):
+            elif isinstance(error, DriverUnavailable | asyncio.CancelledError):
                 self._removing().doubt(name)
             raise
         self._networks.joined(id, network)

@@ -206,7 +206,7 @@ class Endpoint:
 
 
 def server_pid(sock: socket.socket | None) -> int | None:
-    """Return the pid of the process that listens at the other end of a unix socket, None where that cannot be told."""
+    """Return the pid of who listens at the other end of a unix socket (see `listener`), None where it is not told."""
     if sock is None or sock.family != socket.AF_UNIX:
         return None
     try:

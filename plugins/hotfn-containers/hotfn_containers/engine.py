@@ -5,10 +5,13 @@ Every method raises `DriverUnavailable` when the engine cannot be reached and `R
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +24,7 @@ from .endpoint import Endpoint
 from .plan import Plan
 from .pull import PullRequest
 from .reference import Reference
-from .trouble import caused_by
+from .trouble import Refused, caused_by
 
 OPEN_SECONDS = 5.0
 """How long an engine may take for its first answer."""
@@ -61,12 +64,33 @@ class Image:
 @dataclass(frozen=True)
 class State:
     """How a container is. `code` is of use when it does not run. `oom`: the kernel has killed a process of it because
-    memory was used up; None when that cannot be told."""
+    memory was used up; None when that cannot be told. `finished` is when it ended, in seconds of the engine's wall
+    clock, None when that is not said."""
 
     running: bool
     code: int | None = None
     oom: bool | None = False
     error: str = ""
+    finished: float | None = None
+
+
+def instant(text: object) -> float | None:
+    """Return the wall-clock seconds of a time as engines write it, None for none."""
+    try:
+        moment = datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return None
+    return moment if moment > 0 else None  # the year 1 stands for "not yet"
+
+
+def mode_of(engine: str, status: int, headers: Mapping[str, str]) -> int | None:
+    """Return the st_mode that an engine's answer to a question for a file has, None when there is no such file."""
+    if status == 404:
+        return None
+    try:
+        return int(json.loads(base64.b64decode(headers["X-Docker-Container-Path-Stat"]))["mode"])
+    except (KeyError, TypeError, ValueError):  # it has no body that could say why: it was asked by HEAD
+        raise Refused(f"{engine} does not say what is in the container: HTTP status {status}", status) from None
 
 
 @dataclass(frozen=True)

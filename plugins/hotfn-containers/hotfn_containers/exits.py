@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
 from dataclasses import replace
 
 from hotfn_core.errors import DriverError, said
@@ -13,12 +13,13 @@ from hotfn_core.model import KILLED, Exit
 from .attach import CUT
 from .calls import Calls
 from .engine import State
+from .listener import clock_is_ours
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
 
 PAUSES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.4)
-"""Seconds between looks at a container whose streams have ended, until it counts as one that lives on without them."""
+"""Seconds between looks at a container whose streams have ended, until it counts as one that runs on without them."""
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at a container whose end cannot be seen by its streams."""
@@ -30,6 +31,9 @@ BROKEN_SECONDS = 6.0
 """The same when they broke: something is wrong with the engine itself, and a call waits to hear of it."""
 
 REMOVED = "the container was removed from outside"
+
+LATE = 0.5
+"""Seconds by which a container may end after its streams, as engines tell it, and still have ended with them."""
 
 LAST_SIGNAL = 64
 
@@ -45,19 +49,18 @@ class ExitFinder:
         self._suspect = suspect
         self._oom = False  # what is seen while it runs may not be there to be seen when it has ended
 
-    async def find(self, why: str, outputs_closed: Callable[[], None]) -> Exit:
-        """Return how the container ended, once it has. Never raises, but for being cancelled.
+    async def find(self, why: str) -> Exit:
+        """Return how the container ended. Never raises, but for being cancelled.
 
-        `why` is what was wrong with its streams, "" when they ended in order. `outputs_closed` is called when the
-        program lives on without them. A container whose connection was lost is killed: nobody can talk to it any more.
+        `why` is what was wrong with its streams, "" when they ended in order. A container that runs on without them is
+        killed: nobody can talk to it any more. What it did after they ended is not heard, so its exit code says
+        nothing then: a 0 would make half a reply a whole one.
         """
+        began = time.time()
         try:
             state = await self._soon(why)
-            if state.running:
-                outputs_closed()
-            while state.running:
-                await asyncio.sleep(LOOK_AGAIN)
-                state = await self._look()
+            if unheard := await self._unheard(state, began):
+                return Exit(detail=self._lost(unheard))
         except NoSuchContainer:
             return Exit(detail=REMOVED)
         except TimeoutError:
@@ -88,10 +91,7 @@ class ExitFinder:
         return None if state.running else self._exit(state)
 
     async def _soon(self, why: str) -> State:
-        """Return the state soon after the streams have ended; it runs when only its outputs were closed.
-
-        Raises DriverError also when the container runs and cannot be reached any more; it is killed then.
-        """
+        """Return the state soon after the streams have ended. Raises DriverError also when it runs on; it is killed."""
         async with asyncio.timeout(BROKEN_SECONDS if why else ANSWER_SECONDS):
             state = State(running=True)
             for pause in PAUSES:
@@ -99,10 +99,16 @@ class ExitFinder:
                 state = await self._look()
                 if not state.running:
                     return state
-            if why or await self._other_server():
-                await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
-                raise DriverError(why or "its service was started anew")
-        return state
+            await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
+        raise DriverError(why or "its streams ended, and it ran on")
+
+    async def _unheard(self, state: State, began: float) -> str:
+        """Say why the container may have done more than was heard of it, "" when it ended with its streams."""
+        if await self._other_server():
+            return "its service was started anew"
+        if state.finished is not None and state.finished - began > LATE and clock_is_ours(self._server):
+            return "its streams ended before it did"
+        return ""
 
     def _exit(self, state: State) -> Exit:
         return as_exit(replace(state, oom=self._oom or state.oom), self._suspect)
@@ -113,7 +119,10 @@ class ExitFinder:
         return state
 
     async def _other_server(self) -> bool:
-        """Say whether another process listens for the engine now: the one that had the streams is gone."""
+        """Say whether another process listens for the engine now: the one that had the streams is gone.
+
+        A service behind a listener that outlives it (socket activation), or on tcp, cannot be told from its next run.
+        """
         return await self._calls(self._calls.engine.endpoint.probe) != self._server
 
     def _lost(self, why: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from podman.api import APIClient
 from hotfn_core.errors import DriverUnavailable
 
 from .credentials import Login, containers_files
-from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State
+from .engine import REQUEST_SECONDS, About, Engine, Found, Image, State, instant, mode_of
+from .listener import command_of, hard_limit
 from .oom import oom_killed, verdict
 from .plan import MB, Plan
 from .pull import PullRequest
@@ -134,6 +134,7 @@ class PodmanEngine(Engine):
             code=state.get("ExitCode"),
             oom=verdict(state.get("OOMKilled"), before, oom_killed(filter(None, (state.get("CgroupPath"), *groups)))),
             error=state.get("Error") or "",
+            finished=instant(state.get("FinishedAt")),
         )
 
     def remove(self, container: str) -> None:
@@ -145,10 +146,7 @@ class PodmanEngine(Engine):
     def mode(self, container: str, path: str) -> int | None:
         with self._told():
             answer = self.client.head(f"/containers/{container}/archive", params={"path": path})
-        stat = answer.headers.get("X-Docker-Container-Path-Stat")
-        if answer.status_code == 404 or not stat:
-            return None
-        return int(json.loads(base64.b64decode(stat))["mode"])
+        return mode_of("podman", answer.status_code, answer.headers)
 
     def labelled(self, label: str) -> list[Found]:
         filters = json.dumps({"label": [label]})
@@ -228,6 +226,7 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
         "image": plan.image,
         "env": dict(plan.env),
         "user": options.user,
+        **{name: {"nsmode": "private"} for name in ("pidns", "ipcns", "utsns")},  # whatever containers.conf says
         "stdin": True,
         "terminal": False,
         "read_only_filesystem": options.read_only,
@@ -255,14 +254,10 @@ def may_give(pid: int | None) -> dict[str, int]:
     """Return the limit of processes that a service may give, {} where that cannot be told.
 
     podman asks for more by itself, which is refused where it may not raise limits. It counts a user's processes in all
-    containers: `max_processes` is what bites.
+    containers: `max_processes` is what bites. `pid` listens for the service: systemd's limits would be others.
     """
-    try:
-        lines = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
-    except OSError:  # it is on another machine, or another user's: then podman knows best
-        return {}
-    hard = next((line.split()[3] for line in lines if line.startswith("Max processes")), "unlimited")
-    return {"nproc": int(hard)} if hard.isdecimal() else {}
+    hard = hard_limit(pid, "Max processes") if command_of(pid) == "podman" else None
+    return {} if hard is None else {"nproc": hard}
 
 
 def _network(name: str) -> dict[str, Any]:

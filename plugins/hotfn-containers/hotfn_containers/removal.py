@@ -30,6 +30,12 @@ MOST_LOOKS = 10
 SWEEPING = 4
 """Containers that a sweep removes at the same time: launches need the engine as well."""
 
+FULL_ID = 64
+"""Characters of an id."""
+
+DOUBT_SECONDS = 90.0
+"""How long an engine may go on with a request that it has not answered."""
+
 MOST_DOUBTS = 1000
 """Names that are remembered of containers that the engine may have made."""
 
@@ -44,7 +50,7 @@ class Removals:
         self._calls = calls
         self._gone = gone
         self._doomed: dict[str, None] = {}  # containers that the engine could not remove when it was asked to
-        self._doubtful: dict[str, None] = {}  # names of containers that the engine may have made, or may make yet
+        self._doubtful: dict[str, float] = {}  # names the engine may have made a container of, and until when it may
         self._again: asyncio.TimerHandle | None = None
         self._finished = False
 
@@ -54,7 +60,7 @@ class Removals:
 
     def soon(self, container: str) -> None:
         """Remove a container, by id or name, in the background."""
-        self._calls.work(self.remove(container), f"remove {container[:12]}")
+        self._calls.work(self.remove(container), f"remove {shown(container)}")
 
     async def remove(self, container: str) -> None:
         """Remove a container. Never raises: when it cannot be done now it is tried again later."""
@@ -64,17 +70,20 @@ class Removals:
 
     def doubt(self, name: str) -> None:
         """The engine did not say whether it made the container of that name: see that there is none."""
-        self._doubtful[name] = None
+        if self._finished:
+            self.soon(name)
+            return
+        self._doubtful[name] = asyncio.get_running_loop().time() + DOUBT_SECONDS
         if len(self._doubtful) > MOST_DOUBTS:
             del self._doubtful[next(iter(self._doubtful))]
-        self._keep(name)
+        self._soon_again()
 
     def finish(self) -> None:
         """Try all that is left once more, in the background; nothing is tried again behind that."""
         self._finished = True
         if self._again is not None:
             self._again.cancel()
-        left = {**self._doomed, **self._doubtful}
+        left = [*self._doomed, *self._doubtful]
         self._doomed.clear()
         self._doubtful.clear()
         for container in left:
@@ -135,7 +144,8 @@ class Removals:
                 self._gone(container)
                 return True
         later = "`hotfn gc` removes it when this process has ended" if self._finished else "it is tried again"
-        log.warning("container %s could not be removed; %s: %s", container[:12], later, why)
+        level = logging.WARNING if len(pauses) > 1 or self._finished else logging.DEBUG  # it was said the first time
+        log.log(level, "container %s could not be removed; %s: %s", shown(container), later, why)
         self._keep(container)
         return False
 
@@ -146,15 +156,39 @@ class Removals:
             del self._doomed[container]  # nobody else tries it meanwhile
             if not await self._removed(container, (0.0,)):
                 return
-            log.info("container %s, which could not be removed before, is gone", container[:12])
+            log.info("container %s, which could not be removed before, is gone", shown(container))
+
+    async def _remove_doubtful(self) -> None:
+        """Remove what the engine has made meanwhile of the names in doubt; that there is nothing yet is no answer."""
+        for name, until in list(self._doubtful.items()):
+            try:
+                await self._calls(self._calls.engine.remove, name)
+            except DriverError as error:
+                log.debug("container %s may be there and could not be removed: %s", name, error)
+                continue
+            if asyncio.get_running_loop().time() > until:
+                self._doubtful.pop(name, None)
 
     def _keep(self, container: str) -> None:
-        if self._finished:
-            return
-        self._doomed[container] = None
-        if self._again is None:
+        if not self._finished:
+            self._doomed[container] = None
+            self._soon_again()
+
+    def _soon_again(self) -> None:
+        if self._again is None and not self._finished:
             self._again = asyncio.get_running_loop().call_later(TRY_AGAIN, self._try_again)
 
     def _try_again(self) -> None:
         self._again = None
-        self._calls.work(self._rest(), "remove what is left")
+        self._calls.work(self._try_all(), "remove what is left")
+
+    async def _try_all(self) -> None:
+        await self._rest()
+        await self._remove_doubtful()
+        if self._doubtful or self._doomed:
+            self._soon_again()
+
+
+def shown(container: str) -> str:
+    """Return a container's id as engines show it; a name is shown whole."""
+    return container[:12] if len(container) == FULL_ID else container
