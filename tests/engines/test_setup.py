@@ -407,9 +407,7 @@ class TestWhatIsMissing:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "HOTFN_"))}
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=110, check=False)
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
-        assert re.fullmatch(
-            r"SKIPPED \[\d+\] tests/engines/conftest\.py:1: no engines: starting .* needs root.*", line
-        )
+        assert re.fullmatch(r"SKIPPED \[\d+\] tests/engines/conftest\.py:1: no engines: starting .* needs root.*", line)
         assert done.returncode == 0, done.stdout
 
     @pytest.mark.parametrize("variables", [{}, {"CI": "true", "HOTFN_REQUIRE_ENGINES": "0"}])
