@@ -17,7 +17,6 @@ import pytest
 import uvloop
 
 from hotfn_containers.drivers import DockerDriver, PodmanDriver
-from hotfn_containers.podman_engine import may_give
 from hotfn_core.driver import Driver
 from hotfn_core.errors import DriverUnavailable
 from hotfn_core.testing.check_driver import Guest, check_driver
@@ -165,9 +164,6 @@ def test_streams_over_tcp(plain: Remote, monkeypatch: pytest.MonkeyPatch) -> Non
     lead(plain, monkeypatch)
     for name in ("http_proxy", "all_proxy"):  # which is for what is behind the engine
         monkeypatch.setenv(name, "http://proxy.invalid:1")
-    # A podman that may not raise limits is given one that it may give, which cannot be found out over tcp.
-    limits = may_give(plain.pid)
-    monkeypatch.setattr("hotfn_containers.podman_engine.may_give", lambda _: limits)
     check_driver(plain.driver, guest=plain.guest, only=STREAMS, loop_factory=uvloop.Loop)
 
 

@@ -35,6 +35,9 @@ CONTROLLERS = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pid
 GROUPS = ("/libpod_parent/libpod-{}", "/machine.slice/libpod-{}.scope")
 """The control groups that podman makes for a container, by itself or with systemd."""
 
+USUAL_PROCESSES = 32_768
+"""What a podman service has, unless somebody has set another limit for it."""
+
 CPU_PERIOD = 100_000  # microseconds, the kernel's own default
 
 NO_LIMIT = -1
@@ -251,12 +254,14 @@ def specification(plan: Plan, processes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def may_give(pid: int | None) -> dict[str, int]:
-    """Return the limit of processes that a service may give, {} where that cannot be told.
+    """Return the limit of processes to ask of a service, {} where podman may choose. `pid` listens for it.
 
-    podman asks for more by itself, which is refused where it may not raise limits. It counts a user's processes in all
-    containers: `max_processes` is what bites. `pid` listens for the service: systemd's limits would be others.
+    podman chooses more than it is given itself, which is refused where it may not raise limits. It counts a user's
+    processes in all containers: `max_processes` is what bites.
     """
-    hard = hard_limit(pid, "Max processes") if command_of(pid) == "podman" else None
+    if command_of(pid) != "podman":  # systemd, whose limits are others, or out of sight
+        return {"nproc": USUAL_PROCESSES}
+    hard = hard_limit(pid, "Max processes")
     return {} if hard is None else {"nproc": hard}
 
 
