@@ -88,7 +88,7 @@ async def check_missing_program(kit: Kit) -> None:
 @check
 async def check_cancelled_launch(kit: Kit) -> None:
     """A cancelled launch leaves nothing behind and never reports an exit."""
-    await kit.launch()
+    await kit.ready()
     kit.must_see()
     await kit.stopped(kit.copies.pop(), 0)
     for delay in DELAYS:
