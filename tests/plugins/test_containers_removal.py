@@ -144,6 +144,28 @@ class TestDoubt:
 
         with_engine(body)
 
+    def test_that_there_is_none_yet_is_no_answer(self) -> None:
+        async def body(engine: MindEngine, removals: Removals) -> None:
+            removals.doubt("late")
+            await until(lambda: len(engine.asked) >= 2)
+            engine.there = {"late": ALIVE}
+            await until(lambda: not engine.there)
+
+        with_engine(body)
+
+    def test_a_doubt_ends_when_the_engine_cannot_be_at_it_any_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(removal, "DOUBT_SECONDS", 0.05)
+
+        async def body(engine: MindEngine, removals: Removals) -> None:
+            removals.doubt("never")
+            await until(lambda: not removals._doubtful)
+            asked = len(engine.asked)
+            assert asked
+            await asyncio.sleep(0.1)  # longer than TRY_AGAIN
+            assert len(engine.asked) == asked
+
+        with_engine(body)
+
     def test_one_that_appears_only_later_is_removed_at_the_end(self) -> None:
         engines = []
 
