@@ -16,7 +16,7 @@ from .setup import Engine
 
 DRIVERS = {"docker": DockerDriver, "podman": PodmanDriver}
 
-ON_ASYNCIO = ("answers", "bytes", "last_words_of_a_paused_copy", "stop_hurried", "closing")
+ON_ASYNCIO = ("bytes", "last_words_of_a_paused_copy", "closing")
 """Checks that run on asyncio's own loop as well: one of each way in which the loops differ."""
 
 UNSEEN = {"closed_stdout"}

@@ -147,13 +147,10 @@ def test_scenario_15_what_comes_behind_a_reply(engine: Engine) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("wire", HOT)
-def test_scenario_17_and_18_half_a_reply_of_a_call_that_timed_out_is_in_no_other_reply(
-    engine: Engine, wire: str
-) -> None:
+def test_scenario_17_and_18_half_a_reply_of_a_call_that_timed_out_is_in_no_other_reply(engine: Engine) -> None:
     async def main() -> None:
         async with Manager() as manager:
-            spec = scripted(engine, wire, timeout=1, stop_grace=1, max_concurrency=2)
+            spec = scripted(engine, timeout=1, stop_grace=1, max_concurrency=2)
             slow = script(term="ignore", eof="ignore", body="one" * 100, pieces=2, pause=1.5)
             results = await asyncio.gather(
                 *[manager.call(spec, body) for body in (slow, script(body="two"), script(body="three"))],
