@@ -372,7 +372,7 @@ async def is_frozen(engine: Engine, instance: str) -> None:
     await until(lambda: copies(engine)[instance] == "paused")
 
 
-def test_o2_a_container_that_is_frozen_is_thawed_for_the_next_call(engine: Engine) -> None:
+def test_a_container_that_is_frozen_is_thawed_for_the_next_call(engine: Engine) -> None:
     async def main() -> None:
         async with Manager() as manager:
             spec = scripted(engine, freeze_after=0.1)

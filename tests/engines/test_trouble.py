@@ -225,7 +225,8 @@ class TestAnEngineThatEndsUnderCalls:
                 counted: Counter[str] = sum((stats.calls for stats in manager.stats().values()), Counter())
                 assert not any(stats.busy + stats.waiting for stats in manager.stats().values())
             assert set(outcomes) <= {"ok", "instance_exited", "launch_failed"}, outcomes
-            assert counted - Counter(cancelled=6) <= outcomes
+            # A caller that is cancelled may have a call that ended just then: it is counted, and nobody heard of it.
+            assert sum((counted - outcomes).values()) <= len(callers), (counted, outcomes)
 
         run(main())
 

@@ -33,6 +33,9 @@ PIECE = 64
 STUCK = 15.0
 """Seconds after SIGKILL when waiting for the exit is given up."""
 
+SETTLED = 0.02
+"""Seconds from a thaw to the next freeze: Docker hears of the thaw late, and would forget a freeze in between."""
+
 KILLED_LOOK = 1.0
 """Seconds after SIGKILL when the engine is asked for the exit that the streams have not told."""
 
@@ -70,6 +73,7 @@ class EngineContainer(Container):
         self._backlog_size = 0
         self._frozen = False  # or perhaps: the engine did not say
         self._frost = asyncio.Lock()
+        self._thawed = float("-inf")
         self._killed = False
         self._killing: asyncio.Task[None] | None = None
         self._force_at = 0.0
@@ -149,6 +153,7 @@ class EngineContainer(Container):
         async with self._frost:
             if self._kill_at is not None or self._gone:
                 return
+            await asyncio.sleep(max(self._thawed + SETTLED - self._loop.time(), 0.0))
             self._frozen = True
             await self._calls(self._calls.engine.pause, self.full_id)
         if self._killed and not self._gone:
@@ -157,7 +162,7 @@ class EngineContainer(Container):
     async def _thaw(self) -> None:
         async with self._frost:
             await self._calls(self._calls.engine.unpause, self.full_id)
-            self._frozen = False
+            self._frozen, self._thawed = False, self._loop.time()
 
     # ---- what the streams report (the Sink)
 
