@@ -15,7 +15,7 @@ import pytest
 
 from hotfn_core import HotfnError, InstanceExited, Manager, Reply
 
-from .calling import echo, run, shell, stats, until
+from .calling import echo, run, shell
 from .conftest import NewEngine
 from .setup import Engine
 
@@ -74,17 +74,23 @@ def activated(
     service.close()
 
 
-def test_a_restart_in_the_middle_makes_no_half_reply_whole(activated: tuple[Engine, Activated]) -> None:
+def test_a_restart_in_the_middle_makes_no_half_reply_whole(activated: tuple[Engine, Activated], tmp_path: Path) -> None:
+    """The program says its second half, and exits with 0, at once behind the restart: nobody heard it."""
     engine, service = activated
-    line = "echo first half; sleep 1.6; echo second half"
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    os.mkfifo(gate / "fifo")
+    for path in (tmp_path, gate, gate / "fifo"):
+        path.chmod(0o777)
+    line = "echo first half; cat /gate/fifo; echo second half"
 
     async def test() -> None:
         async with Manager() as manager:
-            spec = shell(engine, line, "default")
-            calling = asyncio.create_task(manager.call(spec))
-            await until(lambda: stats(manager, spec).busy == 1)
-            await asyncio.sleep(0.8)  # the first half is out, the second is not
-            service.restart()
+            calling = asyncio.create_task(
+                manager.call(shell(engine, line, "default", driver_options={"mounts": [f"{gate}:/gate"]}))
+            )
+            with await asyncio.to_thread((gate / "fifo").open, "w"):  # it is opened when the program waits there
+                await asyncio.to_thread(service.restart)
             with pytest.raises(InstanceExited, match="the connection to podman was lost"):
                 await calling
 
@@ -104,7 +110,7 @@ def test_a_hot_function_is_not_blamed_and_the_next_call_is_answered(activated: t
                 told.append(reply)
                 await asyncio.sleep(0.1)
             assert reply.body == b"two"
-            assert all(isinstance(one, InstanceExited) for one in told), told  # it is no BadReply
+            assert all("connection to podman was lost" in str(one) for one in told), told
 
     run(test())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,9 +14,6 @@ from hotfn_containers.engine import Engine, State
 from hotfn_core.testing.check_driver import Recorder
 
 ID = "0123456789ab" + "0" * 52
-SERVER = os.getpid()
-"""The pid of who listens for the engine to which the streams are attached: one whose clock is ours."""
-
 RUNS = State(running=True)
 
 
@@ -34,8 +30,6 @@ class Puppet:
         self.did: list[str] = []
         self.on: dict[str, Callable[[], object]] = {}
         self.current = RUNS
-        self.server: int | None = SERVER
-        self.endpoint = self  # for its `probe`
         self.closed = False
 
     def hold(self, request: str) -> threading.Event:
@@ -67,9 +61,6 @@ class Puppet:
         self.on.get("state", lambda: None)()
         return self.current
 
-    def probe(self) -> int | None:
-        return self.server
-
     def close(self) -> None:
         self.closed = True
 
@@ -77,7 +68,6 @@ class Puppet:
 class Wire:
     """What stands for the streams: what the container does with them."""
 
-    server = SERVER
     cut = False
     held = 0
 

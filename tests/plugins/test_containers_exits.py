@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,11 +13,12 @@ from hotfn_containers import exits
 from hotfn_containers.attach import CUT
 from hotfn_containers.engine import State
 from hotfn_containers.exits import ExitFinder, as_exit, cut_off
+from hotfn_containers.lifeline import Lifeline
 from hotfn_containers.trouble import NoSuchContainer, Refused
 from hotfn_core.errors import DriverUnavailable
 from hotfn_core.model import Exit
 
-from .puppet import ID, SERVER, Puppet, Stage
+from .puppet import ID, Puppet, Stage
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ class Search:
     def __init__(self) -> None:
         self.stage = Stage()
         self.engine: Puppet = self.stage.engine
-        self.finder = ExitFinder(self.stage.calls, ID, SERVER, None)
+        self.finder = ExitFinder(self.stage.calls, ID, None)
 
     async def find(self, why: str = "") -> Exit:
         return await asyncio.wait_for(self.finder.find(why), 5)
@@ -88,25 +88,43 @@ def test_the_end_of_the_streams_may_come_a_moment_before_the_end() -> None:
     search(body)
 
 
-def test_what_a_container_did_after_its_streams_ended_is_not_heard_so_its_exit_code_says_nothing() -> None:
+class Service:
+    """What stands for the lifeline: `gone` says that the service went when the streams ended."""
+
+    def __init__(self) -> None:
+        self.gone = True
+
+    async def broke(self, when: float) -> bool:
+        assert when <= asyncio.get_running_loop().time()
+        return self.gone
+
+    def close(self) -> None: ...
+
+
+def test_what_ended_while_its_service_was_started_anew_is_not_believed() -> None:
+    """What it did behind that is not heard: exit code 0 would make half a reply a whole one."""
+
     async def body(one: Search) -> None:
-        one.engine.current = State(running=False, code=0, finished=time.time() + 0.3)
-        assert await one.find() == Exit(code=0)
-        one.engine.current = State(running=False, code=0, finished=time.time() + 5)
+        one.stage.calls.lifeline = cast("Lifeline", service := Service())
+        one.engine.current = State(running=False, code=0)
         found = await one.find()
         assert found.code is None
-        assert "was lost: its streams ended before it did" in found.detail
+        assert "the connection to docker was lost: its service was started anew" in found.detail
+        service.gone = False
+        assert await one.find() == Exit(code=0)
 
     search(body)
 
 
-def test_one_that_ended_while_another_service_took_over_is_not_believed() -> None:
+def test_what_runs_on_behind_a_service_that_was_started_anew_is_killed_at_once() -> None:
     async def body(one: Search) -> None:
-        one.engine.current = State(running=False, code=0)
-        one.engine.server = SERVER + 1
+        looks: list[None] = []
+        one.engine.on["state"] = lambda: looks.append(None)
+        one.stage.calls.lifeline = cast("Lifeline", Service())
         found = await one.find()
-        assert found.code is None
+        assert one.engine.did == ["kill SIGKILL"]
         assert "started anew" in found.detail
+        assert len(looks) == 1
 
     search(body)
 

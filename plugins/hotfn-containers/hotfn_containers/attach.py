@@ -13,7 +13,7 @@ import h11
 
 from hotfn_core.errors import DriverError, DriverUnavailable
 
-from .endpoint import Endpoint, server_pid
+from .endpoint import Endpoint
 from .framing import STDOUT, FrameDecoder, FramingError
 from .rest import rest_of
 from .trouble import NoSuchContainer, Refused, explain
@@ -107,8 +107,6 @@ class Attachment(asyncio.Protocol):
     def __init__(self, target: str, sink: Sink) -> None:
         self.upgraded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the engine has attached; else a DriverError."""
-        self.server: int | None = None
-        """The pid of who listens for the engine, where that can be told: see `listener`."""
         self._podman = "/libpod/" in target
         self._sink = sink
         self._stdout = sink.stdout
@@ -174,7 +172,6 @@ class Attachment(asyncio.Protocol):
             connection.abort()
             return
         connection.set_write_buffer_limits(HIGH_WATER)
-        self.server = server_pid(connection.get_extra_info("socket"))
         assert self._handshake is not None
         connection.write(self._handshake.request)
 

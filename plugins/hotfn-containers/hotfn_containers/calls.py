@@ -11,10 +11,11 @@ from hotfn_core.errors import DriverError
 
 from .engine import Engine
 from .lanes import Lane
+from .lifeline import Lifeline
 
 log = logging.getLogger("hotfn")
 
-ENDING = frozenset({"kill", "unpause", "state", "remove", "probe"})
+ENDING = frozenset({"kill", "unpause", "state", "remove"})
 """Methods of an engine that end a container or look at how it is."""
 
 LAST_SECONDS = 1.0
@@ -32,6 +33,7 @@ class Calls:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.lifeline = Lifeline(engine)
         self._making = Lane(engine.name, "make")
         self._ending = Lane(engine.name, "end")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -89,6 +91,7 @@ class Calls:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
         finally:
+            self.lifeline.close()
             self._making.close()
             self._ending.close()
             self.engine.close()

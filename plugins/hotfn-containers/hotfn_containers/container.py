@@ -328,8 +328,7 @@ class EngineContainer(Container):
         self._exited(exit._replace(memory=self.memory))
 
     def _finder(self) -> ExitFinder:
-        server = self.streams.server if self.streams is not None else None
-        return ExitFinder(self._calls, self.full_id, server, None if self._killed else self.memory)
+        return ExitFinder(self._calls, self.full_id, None if self._killed else self.memory)
 
     def _exited(self, exit: Exit) -> None:
         """Report the exit, once, behind everything that was kept."""

@@ -219,7 +219,9 @@ class EngineDriver(Driver):
         try:
             assert self._images is not None
             await self._images.check_program(plan, image, id)
+            await calls.lifeline.hold()
             container.streams = await attach(self.endpoint, calls.engine.attach_target(id), container)
+            await calls.lifeline.hold()  # one that is gone by now was the streams', whose end is seen; the next is ours
         except BaseException:
             await self._removing().remove(id)
             raise

@@ -11,7 +11,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,23 +63,12 @@ class Image:
 @dataclass(frozen=True)
 class State:
     """How a container is. `code` is of use when it does not run. `oom`: the kernel has killed a process of it because
-    memory was used up; None when that cannot be told. `finished` is when it ended, in seconds of the engine's wall
-    clock, None when that is not said."""
+    memory was used up; None when that cannot be told."""
 
     running: bool
     code: int | None = None
     oom: bool | None = False
     error: str = ""
-    finished: float | None = None
-
-
-def instant(text: object) -> float | None:
-    """Return the wall-clock seconds of a time as engines write it, None for none."""
-    try:
-        moment = datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return None
-    return moment if moment > 0 else None  # the year 1 stands for "not yet"
 
 
 def mode_of(engine: str, status: int, headers: Mapping[str, str]) -> int | None:
@@ -229,6 +217,10 @@ class Engine(ABC):
     @abstractmethod
     def labelled(self, label: str) -> list[Found]:
         """Return all containers with this label, whatever their state."""
+
+    @abstractmethod
+    def lifeline_request(self) -> bytes:
+        """Return the bytes that keep a connection open as long as the service lives; see `lifeline`."""
 
     @abstractmethod
     def attach_target(self, container: str) -> str:

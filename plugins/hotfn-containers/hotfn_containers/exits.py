@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import replace
 
 from hotfn_core.errors import DriverError, said
@@ -13,7 +12,6 @@ from hotfn_core.model import KILLED, Exit
 from .attach import CUT
 from .calls import Calls
 from .engine import State
-from .listener import clock_is_ours
 from .trouble import NoSuchContainer
 
 log = logging.getLogger("hotfn")
@@ -30,22 +28,19 @@ ANSWER_SECONDS = 30.0
 BROKEN_SECONDS = 6.0
 """The same when they broke: something is wrong with the engine itself, and a call waits to hear of it."""
 
+ANEW = "its service was started anew"
 REMOVED = "the container was removed from outside"
-
-LATE = 0.5
-"""Seconds by which a container may end after its streams, as engines tell it, and still have ended with them."""
 
 LAST_SIGNAL = 64
 
 
 class ExitFinder:
-    """Looks for the end of one container. `server` is who answered when its streams were attached. `suspect` is the
-    limit in MB that is suspected of a SIGKILL that the engine does not account for, None when hotfn sent one."""
+    """Looks for the end of one container. `suspect` is the limit in MB that is suspected of a SIGKILL that the engine
+    does not account for, None when hotfn sent one."""
 
-    def __init__(self, calls: Calls, container: str, server: int | None, suspect: int | None) -> None:
+    def __init__(self, calls: Calls, container: str, suspect: int | None) -> None:
         self._calls = calls
         self._id = container
-        self._server = server
         self._suspect = suspect
         self._oom = False  # what is seen while it runs may not be there to be seen when it has ended
 
@@ -56,11 +51,11 @@ class ExitFinder:
         killed: nobody can talk to it any more. What it did after they ended is not heard, so its exit code says
         nothing then: a 0 would make half a reply a whole one.
         """
-        began = time.time()
+        began = asyncio.get_running_loop().time()
         try:
-            state = await self._soon(why)
-            if unheard := await self._unheard(state, began):
-                return Exit(detail=self._lost(unheard))
+            state = await self._soon(why, began)
+            if await self._calls.lifeline.broke(began):
+                return Exit(detail=self._lost(ANEW))
         except NoSuchContainer:
             return Exit(detail=REMOVED)
         except TimeoutError:
@@ -90,8 +85,9 @@ class ExitFinder:
             return None
         return None if state.running else self._exit(state)
 
-    async def _soon(self, why: str) -> State:
+    async def _soon(self, why: str, began: float) -> State:
         """Return the state soon after the streams have ended. Raises DriverError also when it runs on; it is killed."""
+        anew = False
         async with asyncio.timeout(BROKEN_SECONDS if why else ANSWER_SECONDS):
             state = State(running=True)
             for pause in PAUSES:
@@ -99,16 +95,10 @@ class ExitFinder:
                 state = await self._look()
                 if not state.running:
                     return state
+                if anew := await self._calls.lifeline.broke(began):
+                    break
             await self._calls(self._calls.engine.kill, self._id, "SIGKILL")
-        raise DriverError(why or "its streams ended, and it ran on")
-
-    async def _unheard(self, state: State, began: float) -> str:
-        """Say why the container may have done more than was heard of it, "" when it ended with its streams."""
-        if await self._other_server():
-            return "its service was started anew"
-        if state.finished is not None and state.finished - began > LATE and clock_is_ours(self._server):
-            return "its streams ended before it did"
-        return ""
+        raise DriverError(ANEW if anew else why or "its streams ended, and it ran on")
 
     def _exit(self, state: State) -> Exit:
         return as_exit(replace(state, oom=self._oom or state.oom), self._suspect)
@@ -117,13 +107,6 @@ class ExitFinder:
         state = await self._calls(self._calls.engine.state, self._id)
         self._oom = self._oom or state.oom is True
         return state
-
-    async def _other_server(self) -> bool:
-        """Say whether another process listens for the engine now: the one that had the streams is gone.
-
-        A service behind a listener that outlives it (socket activation), or on tcp, cannot be told from its next run.
-        """
-        return await self._calls(self._calls.engine.endpoint.probe) != self._server
 
     def _lost(self, why: str) -> str:
         return f"the connection to {self._calls.engine.name} was lost: {why}"

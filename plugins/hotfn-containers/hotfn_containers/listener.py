@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FORWARDERS = frozenset({"ssh", "sshd", "socat"})
-
 
 def command_of(pid: int | None) -> str:
     """Return the name of a process's program, "" where that cannot be told."""
@@ -17,12 +15,6 @@ def command_of(pid: int | None) -> str:
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def clock_is_ours(pid: int | None) -> bool:
-    """Say whether the engine behind this listener surely goes by the clock of this machine."""
-    command = command_of(pid)
-    return command != "" and command not in FORWARDERS
 
 
 def hard_limit(pid: int | None, name: str) -> int | None:
