@@ -15,6 +15,7 @@ from hotfn_core.registry import Registry
 from .common import EXIT_FAILED, EXIT_UNAVAILABLE, logging_options
 from .health import Trouble, failed, opened, owner
 
+_OPEN_SECONDS = 30.0  # an engine that is cleaned up is often one that has too much to do
 _SWEEP_SECONDS = 600.0
 
 
@@ -106,7 +107,7 @@ async def _sweep(registry: Registry, name: str) -> Swept:
     removed: int | None = None
     try:
         driver = registry.driver(name)
-        async with opened(driver), asyncio.timeout(_SWEEP_SECONDS):
+        async with opened(driver, _OPEN_SECONDS), asyncio.timeout(_SWEEP_SECONDS):
             removed = await driver.sweep()
     except Trouble as error:
         return Swept(name=name, plugin=plugin, state=error.state, removed=removed, detail=error.detail)

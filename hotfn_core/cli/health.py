@@ -127,7 +127,7 @@ async def _driver(registry: Registry, name: str) -> DriverHealth:
     try:
         driver = registry.driver(name)
         enforces = tuple(sorted(driver.enforces))
-        async with opened(driver):
+        async with opened(driver, _OPEN_SECONDS):
             about = _about(driver)
     except HotfnError as error:
         return DriverHealth(name=name, plugin=plugin, enforces=enforces, state="broken", detail=error.message)
@@ -137,26 +137,27 @@ async def _driver(registry: Registry, name: str) -> DriverHealth:
 
 
 @asynccontextmanager
-async def opened(driver: Driver) -> AsyncIterator[None]:
-    """Open a driver for a moment. Raises Trouble when it cannot be opened, or closed again, within a few seconds."""
+async def opened(driver: Driver, patience: float) -> AsyncIterator[None]:
+    """Open a driver for a moment. Raises Trouble when it cannot be opened, or closed again, within
+    `patience` seconds."""
     try:
-        async with asyncio.timeout(_OPEN_SECONDS):
+        async with asyncio.timeout(patience):
             await driver.open()
     except DriverError as error:
         raise Trouble("unavailable", error.message) from error
     except TimeoutError as error:
-        raise Trouble("unavailable", f"did not open within {_OPEN_SECONDS:g} seconds") from error
+        raise Trouble("unavailable", f"did not open within {patience:g} seconds") from error
     except Exception as error:  # a stranger's driver may raise anything
         raise failed("open", error) from error
     try:
         yield
     finally:
-        await _close(driver)
+        await _close(driver, patience)
 
 
-async def _close(driver: Driver) -> None:
+async def _close(driver: Driver, patience: float) -> None:
     try:
-        async with asyncio.timeout(_OPEN_SECONDS):
+        async with asyncio.timeout(patience):
             await driver.aclose()
     except Exception as error:  # a stranger's driver may raise anything, and time out
         raise failed("aclose", error) from error

@@ -60,7 +60,7 @@ CASES: dict[str, dict[str, Entry]] = {
     },
 }
 BOUNDS = [
-    *(Bound("hot", name, HOTFN, BARE, "<=", 1.5, held=1.9) for name in ENGINES),
+    *(Bound("hot", name, HOTFN, BARE, "<=", 1.5) for name in ENGINES),
     *(Bound("cold", name, HOTFN, BARE, "<=", 1.15) for name in ENGINES),
     Bound("cold", "podman", READY, BARE, "<=", 0.334),
     *(Bound("frozen", name, HOTFN, BARE, "<=", 1.5) for name in ENGINES),

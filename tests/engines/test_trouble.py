@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import re
@@ -193,11 +192,13 @@ class TestAnEngineThatEndsUnderCalls:
 
     def test_every_call_ends_exactly_once_when_it_is_restarted_under_load(self, away: Engine) -> None:
         outcomes: Counter[str] = Counter()
-
+        over = asyncio.Event()
         specs = [echo(away, wire, name=wire, max_concurrency=3, timeout=20) for wire in ("http", "json")]
 
         async def caller(manager: Manager, number: int) -> None:
-            for count in itertools.count():
+            count = 0
+            while not over.is_set():
+                count += 1
                 body = f"{number}:{count}".encode()
                 spec = specs[number % 2]
                 try:
@@ -218,15 +219,12 @@ class TestAnEngineThatEndsUnderCalls:
                     if trouble is not None:
                         await asyncio.to_thread(trouble)
                         await asyncio.to_thread(away.start)
-                for one in callers:
-                    one.cancel()
-                await asyncio.wait(callers)
-                assert all(one.cancelled() for one in callers), callers
+                over.set()
+                await asyncio.gather(*callers)
                 counted: Counter[str] = sum((stats.calls for stats in manager.stats().values()), Counter())
                 assert not any(stats.busy + stats.waiting for stats in manager.stats().values())
             assert set(outcomes) <= {"ok", "instance_exited", "launch_failed"}, outcomes
-            # A caller that is cancelled may have a call that ended just then: it is counted, and nobody heard of it.
-            assert sum((counted - outcomes).values()) <= len(callers), (counted, outcomes)
+            assert counted <= outcomes  # what is refused before anything is opened is in nobody's books
 
         run(main())
 

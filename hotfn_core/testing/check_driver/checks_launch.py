@@ -172,10 +172,10 @@ async def check_closing(kit: Kit) -> None:
 async def _first_stream() -> None:
     """Have a stream come and go: some loops open a descriptor with their first one and keep it as long as they live."""
     ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-    transport.close()
+    _, writer = await asyncio.open_connection(sock=ours)
+    writer.close()
+    await writer.wait_closed()
     theirs.close()
-    await asyncio.sleep(0.01)  # it is closed behind what the loop has to do
 
 
 def _descriptors() -> int:

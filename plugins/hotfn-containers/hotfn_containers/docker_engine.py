@@ -86,16 +86,7 @@ class DockerEngine(Engine):
     def image(self, name: str) -> Image:
         with self._told(image=name):
             facts = self.client.inspect_image(name)
-        config = facts.get("Config") or {}
-        return Image(
-            id=facts["Id"],
-            env=dict(one.split("=", 1) for one in config.get("Env") or () if "=" in one),
-            cwd=config.get("WorkingDir") or "/",
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            volumes=tuple(config.get("Volumes") or ()),
-            user=config.get("User") or "",
-        )
+        return Image.of(facts)
 
     def login_files(self) -> list[Path]:
         return docker_files()

@@ -57,7 +57,19 @@ class Image:
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     volumes: tuple[str, ...]
-    user: str = ""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Image:
+        """Understand what an engine says of an image: both say the same."""
+        config = facts.get("Config") or {}
+        return cls(
+            id=facts["Id"],
+            env=dict(one.split("=", 1) for one in config.get("Env") or () if "=" in one),
+            cwd=config.get("WorkingDir") or "/",
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            volumes=tuple(config.get("Volumes") or ()),
+        )
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,6 @@ class Engine(ABC):
     """One engine, through its own Python package. Clients are not thread-safe, so each thread has its own."""
 
     name: ClassVar[str]
-    can_init: ClassVar[bool] = False
-    """Whether `init` makes a later start cheaper."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -184,7 +194,7 @@ class Engine(ABC):
 
     @abstractmethod
     def init(self, container: str) -> None:
-        """Do all of a start but running the program. Does nothing where `can_init` is False."""
+        """Do all of a start but running the program. Does nothing where the engine has no such step."""
 
     @abstractmethod
     def start(self, container: str) -> None:

@@ -47,7 +47,6 @@ class PodmanEngine(Engine):
     """A podman service."""
 
     name: ClassVar[str] = "podman"
-    can_init: ClassVar[bool] = True
     _processes: Mapping[str, int] = MappingProxyType({})
 
     def _make_client(self) -> Any:
@@ -77,16 +76,7 @@ class PodmanEngine(Engine):
             if error.answer == 404:
                 raise NoSuchImage(f"podman has no image {name}: {error.message}", 404) from error
             raise
-        config = facts.get("Config") or {}
-        return Image(
-            id=facts["Id"],
-            env=dict(one.split("=", 1) for one in config.get("Env") or () if "=" in one),
-            cwd=config.get("WorkingDir") or "/",
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            volumes=tuple(config.get("Volumes") or ()),
-            user=config.get("User") or "",
-        )
+        return Image.of(facts)
 
     def login_files(self) -> list[Path]:
         return containers_files()
