@@ -1,4 +1,4 @@
-"""What holds for every test: how hard hypothesis tries, and certificates for those that speak TLS."""
+"""What holds for every test: how hard hypothesis tries, what may run side by side, certificates for TLS."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],  # it is meant to be
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say what may run side by side, where pytest-xdist runs the tests.
+
+    The tests of engines mostly wait for an engine, and each worker has engines of its own: they go file by file. All
+    the others are one group, one after the other: some look at every process of the machine.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        alone = "engines" not in item.path.parent.parts
+        item.add_marker(pytest.mark.xdist_group("others" if alone else item.path.stem))
 
 
 @pytest.fixture(scope="session")
