@@ -213,7 +213,7 @@ class TestTables:
         assert repr(value) in error.message
 
     @pytest.mark.parametrize(
-        "value", [{"a": {1, 2}}, {"a": math.nan}, {"a": object()}, {"a": {1: 2}}, {"a": {1: 2, "1": 3}}], ids=repr
+        "value", [{"a": {1, 2}}, {"a": math.nan}, {"a": object}, {"a": {1: 2}}, {"a": {1: 2, "1": 3}}], ids=repr
     )
     def test_driver_options_hold_what_a_file_can_hold(self, value: dict[str, object]) -> None:
         error = refused(driver_options=value)
