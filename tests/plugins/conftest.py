@@ -7,15 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvloop
 
 from hotfn_core.testing.check_driver import Guest, Kit
 from hotfn_local.driver import LocalDriver
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
+from .loops import LOOPS
 
 Body = Callable[[Kit], Awaitable[Any]]
 Local = Callable[[Body], Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import socket
@@ -11,10 +10,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 
 from hotfn_containers.attach import CUT, MAX_ANSWER, Attachment, Handshake, attach
 from hotfn_containers.endpoint import Endpoint
@@ -22,10 +19,8 @@ from hotfn_containers.framing import STDERR, STDOUT, FramingError
 from hotfn_containers.trouble import NoSuchContainer, Refused
 from hotfn_core.errors import DriverError, DriverUnavailable
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
+from .loops import LOOPS, run_on
+
 SWITCHED = (
     b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"
     b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -267,21 +262,14 @@ Play = Callable[[Body], None]
 
 @pytest.fixture(params=list(LOOPS))
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
-    """Run a coroutine function with a stand-in, on each event loop; no callback goes astray, no exception is lost."""
+    """Run a coroutine function with a stand-in, on each event loop."""
 
     def run(body: Body) -> None:
-        astray: list[dict[str, Any]] = []
-
         async def main() -> None:
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: astray.append(context))
             async with stand(tmp_path / "sock") as one, asyncio.timeout(60):
                 await body(one)
-            await asyncio.sleep(0)
-            gc.collect()  # what nobody has looked at tells the handler when it is collected
 
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            runner.run(main())
-        assert not astray, astray
+        run_on(request.param, main)
 
     return run
 

@@ -21,7 +21,7 @@ from hotfn_containers.podman_engine import PodmanEngine
 from hotfn_containers.tls import Tls
 from hotfn_core.errors import DriverUnavailable
 
-from .conftest import LOOPS
+from .loops import LOOPS
 
 # ---- addresses
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import ssl
@@ -22,7 +21,7 @@ from hotfn_containers.framing import STDOUT
 from hotfn_containers.tls import CHUNK, Tls, TlsSession
 from hotfn_core.errors import DriverUnavailable
 
-from .conftest import LOOPS
+from .loops import LOOPS, run_on
 
 SWITCHED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -310,20 +309,14 @@ Play = Callable[[Body], None]
 
 @pytest.fixture(params=list(LOOPS))
 def play(request: pytest.FixtureRequest, certificates: Path) -> Play:
-    """Run a coroutine function with a stand-in, on each event loop; no callback goes astray, no exception is lost."""
+    """Run a coroutine function with a stand-in, on each event loop."""
 
     def run(body: Body) -> None:
-        astray: list[dict[str, Any]] = []
-
         async def main() -> None:
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: astray.append(context))
             async with stand(certificates) as one, asyncio.timeout(60):
                 await body(one)
-            gc.collect()  # what nobody has looked at tells the handler when it is collected
 
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            runner.run(main())
-        assert not astray, astray
+        run_on(request.param, main)
 
     return run
 

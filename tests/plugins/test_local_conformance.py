@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
-import uvloop
 
 from hotfn_core.registry import Registry
 from hotfn_core.testing.check_driver import CHECKS, check_driver
 from hotfn_local.driver import LocalDriver
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+from .loops import LOOPS
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -22,7 +22,8 @@ from hotfn_core.testing.check_driver import Guest, Kit
 from hotfn_local import guardian, reaper
 from hotfn_local.driver import LocalDriver
 
-from .conftest import LOOPS, Local
+from .conftest import Local
+from .loops import LOOPS
 
 VICTIM = Path(__file__).with_name("local_victim.py")
 HARD_TO_KILL = {"term": "ignore", "eof": "ignore"}
