@@ -15,7 +15,7 @@ import pytest
 
 from hotfn_core import HotfnError, InstanceExited, Manager, Reply
 
-from .calling import echo, run, shell
+from .calling import echo, run, shell, until
 from .conftest import NewEngine
 from .setup import Engine
 
@@ -90,6 +90,7 @@ def test_a_restart_in_the_middle_makes_no_half_reply_whole(activated: tuple[Engi
                 manager.call(shell(engine, line, "default", driver_options={"mounts": [f"{gate}:/gate"]}))
             )
             with await asyncio.to_thread((gate / "fifo").open, "w"):  # it is opened when the program waits there
+                await until(lambda: manager.stats()["default/shell"].busy == 1)  # the service has said that it runs
                 await asyncio.to_thread(service.restart)
             with pytest.raises(InstanceExited, match="the connection to podman was lost"):
                 await calling

@@ -415,8 +415,8 @@ class TestAStartThatCannotBe:
 def test_a_full_disk_is_told_with_what_to_do(
     engines: EngineSet, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = engines.directory / "private" / f"{name}-full"
-    directory.mkdir(parents=True)
+    directory = engines.directory / f"{name}-full"
+    directory.mkdir()
     mount = ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "hotfn-test", os.fspath(directory)]
     subprocess.run(mount, check=True, timeout=30)
     one = KINDS[name](directory)
@@ -429,8 +429,10 @@ def test_a_full_disk_is_told_with_what_to_do(
         assert not left_since(one, before)
     finally:
         (directory / "fill").unlink(missing_ok=True)
-        one.remove()
-        unmount_below(directory)
+        try:
+            one.remove()
+        finally:
+            unmount_below(directory)
 
 
 def fill(path: Path) -> None:

@@ -232,13 +232,12 @@ class TestStop:
     def test_nothing_is_done_behind_the_end(self) -> None:
         async def body(stage: Stage) -> None:
             container = await stage.started()
-            stopping = asyncio.create_task(container.stop(0.05))
-            await asyncio.sleep(0)
+            stopping = asyncio.create_task(container.stop(0.5))
+            await stage.asked("start", "kill SIGTERM")
             stage.end()
             await stopping
-            before = list(stage.engine.did)
-            await asyncio.sleep(0.1)
-            assert stage.engine.did == before
+            await asyncio.sleep(0.6)
+            assert stage.engine.did == ["start", "kill SIGTERM"]
 
         play(body)
 

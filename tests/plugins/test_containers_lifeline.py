@@ -64,9 +64,11 @@ def play(request: pytest.FixtureRequest) -> Iterator[Play]:
             service = Service(Path(folder) / "sock")
             await service.start()
             lifeline = Lifeline(service)
-            await asyncio.wait_for(body(service, lifeline), 10)
-            lifeline.close()
-            await service.close()
+            try:
+                await asyncio.wait_for(body(service, lifeline), 10)
+            finally:
+                await lifeline.aclose()
+                await service.close()
 
         def run(body: Body) -> None:
             with asyncio.Runner(loop_factory=request.param) as runner:
@@ -127,9 +129,24 @@ def test_streams_that_ended_at_another_time_did_not_end_with_the_service(play: P
 def test_hanging_up_is_no_restart(play: Play) -> None:
     async def body(service: Service, lifeline: Lifeline) -> None:
         await lifeline.hold()
-        lifeline.close()
-        lifeline.close()
+        await lifeline.aclose()
+        await lifeline.aclose()
         (await service.came.get()).close()
         assert not await lifeline.broke(now())
 
     play(body)
+
+
+def test_its_descriptor_is_closed_when_it_has_hung_up(play: Play) -> None:
+    async def body(service: Service, lifeline: Lifeline) -> None:
+        await lifeline.hold()
+        await service.came.get()
+        held = descriptors()
+        await lifeline.aclose()
+        assert descriptors() == held - 1
+
+    play(body)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -91,7 +91,7 @@ class Calls:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
         finally:
-            self.lifeline.close()
             self._making.close()
             self._ending.close()
             self.engine.close()
+            await self.lifeline.aclose()

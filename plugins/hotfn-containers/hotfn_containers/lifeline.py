@@ -50,11 +50,12 @@ class Lifeline:
             await asyncio.sleep(0)
         return self._lost_at >= when - NEAR
 
-    def close(self) -> None:
-        """Hang up."""
+    async def aclose(self) -> None:
+        """Hang up, and return when the descriptor is closed. Cancelled it has hung up all the same."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.transport.abort()
+            await connection.gone.wait()
 
     def made(self, transport: asyncio.Transport) -> None:
         """The connection is there: keep it."""
@@ -74,10 +75,12 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, lifeline: Lifeline) -> None:
         self._lifeline = lifeline
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # those of uvloop are not registered as such
         self._lifeline.made(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
         self._lifeline.lost(self)

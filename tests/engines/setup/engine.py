@@ -24,6 +24,7 @@ from .process import Process, descendants, processes_with
 
 START_TIMEOUT = 60.0  # seconds for an engine to answer, on a machine that is busy
 STOP_GRACE = 20.0  # seconds for an engine to stop its containers and itself
+NO_ANSWER = (OSError, http.client.HTTPException)  # what asking an engine may raise that has gone, or hangs
 # Podman refuses a longer runroot, and tells nobody when it does so in the process that tidies up after a container.
 LONGEST_DIRECTORY = 50 - len("/run")
 
@@ -131,7 +132,7 @@ class Engine(ABC):
         """Leave nothing: no container, no process, no mount, no file. Works on what a crash left, too."""
         if not self.directory.exists():
             return
-        with contextlib.suppress(EngineFailed):  # what the engine cannot remove is ended below
+        with contextlib.suppress(EngineFailed, *NO_ANSWER):  # what the engine cannot remove is ended below
             self.start()  # one that was killed knows best what it left
             self.remove_containers(one.id for one in self.ps())
         self.stop()
@@ -165,7 +166,7 @@ class Engine(ABC):
         """Say whether the engine answers now."""
         try:
             return self.api("GET", "/_ping", timeout=5)[0] == 200
-        except (OSError, http.client.HTTPException):
+        except NO_ANSWER:
             return False
 
     def api(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> tuple[int, Any]:

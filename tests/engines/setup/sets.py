@@ -15,6 +15,7 @@ from pathlib import Path
 from . import images, packages
 from .docker import DockerEngine
 from .engine import Engine
+from .mounts import unmount_below
 from .podman import PodmanEngine
 from .process import Process
 
@@ -56,6 +57,7 @@ class EngineSet:
         for engine in (*self._private(), *self.engines.values()):
             engine.remove()
         if self.directory.exists():
+            unmount_below(self.directory)  # what a test that was killed has mounted
             shutil.rmtree(self.directory)
 
     def new_engine(self, name: str, wanted: Iterable[str] = images.ALL) -> Engine:
