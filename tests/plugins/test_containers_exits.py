@@ -98,7 +98,7 @@ class Service:
         assert when <= asyncio.get_running_loop().time()
         return self.gone
 
-    def close(self) -> None: ...
+    async def aclose(self) -> None: ...
 
 
 def test_what_ended_while_its_service_was_started_anew_is_not_believed() -> None:
