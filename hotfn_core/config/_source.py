@@ -78,7 +78,10 @@ class Source:
 
     def unknown(self, key: str, known: tuple[str, ...], *, prefix: str = "", line: int | None = None) -> ConfigError:
         """Return the error for a key that means nothing, with the nearest one that does."""
-        return self.error(f"unknown key{did_you_mean(key, known)}", key=prefix + key, line=line, field=key)
+        hint = did_you_mean(key, known)
+        if not hint and "driver_options" in known:
+            hint = "; what belongs to a driver goes into driver_options"
+        return self.error(f"unknown key{hint}", key=prefix + key, line=line, field=key)
 
     def spec(self, fields: Mapping[str, Any], *, prefix: str = "", lines: Lines | None = None) -> FunctionSpec:
         """Make a function of the fields of one table. Errors name `prefix` + the key, and its line."""

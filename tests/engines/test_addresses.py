@@ -167,6 +167,13 @@ def test_streams_over_tcp(plain: Remote, monkeypatch: pytest.MonkeyPatch) -> Non
     check_driver(plain.driver, guest=plain.guest, only=STREAMS, loop_factory=uvloop.Loop)
 
 
+@pytest.mark.parametrize("plain", ["podman"], indirect=True)
+def test_docker_is_led_to_podman(plain: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    lead(plain, monkeypatch, DOCKER_HOST=plain.url)
+    with pytest.raises(DriverUnavailable, match="take the driver podman, with CONTAINER_HOST=tcp://"):
+        asyncio.run(DockerDriver().open())
+
+
 @pytest.mark.parametrize("plain", ["docker"], indirect=True)
 def test_tls_with_an_engine_that_has_none(plain: Remote, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lead(plain, monkeypatch, DOCKER_HOST=plain.url, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(certificates))

@@ -314,10 +314,18 @@ def test_w08_a_call_of_a_missing_image_is_told_at_once(engine: Engine, registry:
     run(main())
 
 
+@pytest.mark.parametrize("engine", ["podman"], indirect=True)
+@pytest.mark.parametrize("name", [images.PYTHON, f"localhost/{images.PYTHON}"])
+def test_what_was_built_here_is_in_no_registry(engine: Engine, name: str) -> None:
+    error = failed(engine, name, pull="always")
+    assert f"cannot reach the registry localhost to pull localhost/{images.PYTHON}" in error.message
+    assert "no registry has them" in error.message
+
+
 def test_never_says_so_at_once(engine: Engine, registry: Registry) -> None:
     error = failed(engine, f"{registry.host}/good/echo:1", pull="never")
     assert error.status == 404
-    assert 'driver_options pull = "never" does not get it' in error.message
+    assert 'pull or build it, or set driver_options pull = "missing"' in error.message
     assert registry.seen == []
 
 

@@ -14,6 +14,8 @@ import pytest
 from hotfn_core import Manager
 from hotfn_core.errors import InstanceExited
 
+from .calling import run as play
+from .calling import shell
 from .functions import errors, function, report, run
 from .setup import Engine
 
@@ -86,6 +88,16 @@ def test_memory(engine: Engine, memory: int | None, limit: int, init: bool) -> N
     with pytest.raises(InstanceExited, match=seen if init else f"ran out of memory, limit {limit} MB") as error:
         report(function(engine, memory=memory, init=init), memory=400)
     assert error.value.status == 502
+
+
+@pytest.mark.parametrize(("asked", "told"), [({}, b"128"), ({"memory": 64}, b"64")])
+def test_a_copy_is_told_its_memory(engine: Engine, asked: dict[str, int], told: bytes) -> None:
+    async def main() -> None:
+        async with Manager() as manager:
+            spec = shell(engine, "echo $FN_MEMORY", "default", **asked)
+            assert (await manager.call(spec)).body.strip() == told
+
+    play(main())
 
 
 def test_memory_is_unlimited_on_purpose(engine: Engine) -> None:

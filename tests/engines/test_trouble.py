@@ -385,6 +385,17 @@ class TestAStartThatCannotBe:
         assert name in {one.name for one in engine.ps()}
         engine.remove_containers([theirs])
 
+    def test_nothing_to_run(self, engine: Engine) -> None:
+        async def main() -> None:
+            async with Manager() as manager:
+                error, took = await failure(manager, scripted(engine, command=(), driver_options={"entrypoint": []}))
+                assert isinstance(error, LaunchFailed)
+                assert error.status == 400
+                assert "give the function a `command`" in error.message
+                assert took < QUICK
+
+        run(main())
+
     def test_no_name_is_free(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hotfn_containers.driver.secrets", SimpleNamespace(token_hex=lambda _: "taken"))
         name = "hotfn-default-echo-taken"

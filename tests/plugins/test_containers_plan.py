@@ -130,7 +130,7 @@ class TestPodman:
         assert specification(plan(), {"nproc": 4096}) == {
             "image": "img",
             "command": ["run", "it"],
-            "env": {"PASSWORD": SECRET},
+            "env": {"FN_MEMORY": "128", "PASSWORD": SECRET},
             "user": "1000:1000",
             "stdin": True,
             "terminal": False,
@@ -280,8 +280,8 @@ class TestMemory:
                 64,
                 Exit(
                     code=137,
-                    detail="as a program does that signal 9 has killed; hotfn did not send it: the usual cause is that "
-                    "it ran out of memory, limit 64 MB",
+                    detail="as a program does that signal 9 has killed; hotfn did not send it: it ran out of memory, "
+                    "limit 64 MB, or somebody killed the container",
                 ),
             ),
         ],

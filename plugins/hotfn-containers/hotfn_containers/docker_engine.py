@@ -67,6 +67,11 @@ class DockerEngine(Engine):
             facts = self.client.version(api_version=False)
         self.client.timeout = REQUEST_SECONDS
         about = About(str(facts.get("Version", "")), str(facts.get("ApiVersion", "")))
+        if any("podman" in str(part.get("Name", "")).lower() for part in facts.get("Components") or ()):
+            raise DriverUnavailable(
+                f"what listens at {self.endpoint.url} ({self.endpoint.source}) is podman {about.version}: take the "
+                f"driver podman, with CONTAINER_HOST={self.endpoint.url}"
+            )
         if _version(about.api) < OLDEST_API:
             raise DriverUnavailable(
                 f"docker at {self.endpoint.url} is version {about.version or '?'} with API {about.api or '?'}: "

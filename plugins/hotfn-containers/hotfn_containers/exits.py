@@ -123,7 +123,7 @@ def as_exit(state: State, suspect: int | None) -> Exit:
     if code is not None and 128 < code <= 128 + LAST_SIGNAL and not state.oom:
         detail = detail or f"as a program does that signal {code - 128} has killed"
     if code == KILLED and state.oom is None and suspect is not None:
-        detail += f"; hotfn did not send it: the usual cause is that it ran out of memory, limit {suspect} MB"
+        detail += f"; hotfn did not send it: it ran out of memory, limit {suspect} MB, or somebody killed the container"
     return Exit(code=code, oom=state.oom is True, detail=detail)
 
 

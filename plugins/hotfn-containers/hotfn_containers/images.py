@@ -111,7 +111,8 @@ class Images:
             return await self._look(plan.image)
         except NoSuchImage as error:
             if plan.options.pull == "never":
-                raise NoSuchImage(f'{error.message}; driver_options pull = "never" does not get it', 404) from error
+                hint = 'pull or build it, or set driver_options pull = "missing" instead of "never"'
+                raise NoSuchImage(f"{error.message}; {hint}", 404) from error
         await self._pull(plan, keep=keep)
         return await self._look(plan.image)
 

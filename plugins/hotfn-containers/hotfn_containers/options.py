@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from hotfn_core.errors import ConfigError, did_you_mean
+from hotfn_core.model import FunctionSpec
 
 Pull = Literal["missing", "never", "always"]
 
@@ -82,6 +83,7 @@ class Options:
 
 
 NAMES = tuple(one.name for one in fields(Options))
+FIELDS = frozenset(one.name for one in fields(FunctionSpec))
 
 
 def parse(driver: str, options: Mapping[str, Any]) -> Options:
@@ -92,6 +94,8 @@ def parse(driver: str, options: Mapping[str, Any]) -> Options:
     for name, value in options.items():
         if name not in NAMES:
             hint = did_you_mean(name, NAMES) or f"; it has {', '.join(NAMES)}"
+            if name in FIELDS:
+                hint = f"; {name} is a field of the function itself"
             raise _wrong(f'the driver "{driver}" has no option "{name}"{hint}')
         if value is not None or name in ("max_processes", "max_files"):
             given[name] = _CHECKS[name](name, value)
@@ -226,7 +230,7 @@ def _mount(name: str, text: str) -> Mount:
     source, _, rest = text.partition(":")
     target, _, mode = rest.partition(":")
     if not (source.startswith("/") and target.startswith("/") and mode in ("", "ro", "rw")):
-        raise _must(name, 'a list like ["/srv/data:/data", "/srv/out:/out:rw"]', text)
+        raise _must(name, 'a list of absolute paths like ["/srv/data:/data", "/srv/out:/out:rw"]', [text])
     source, target = (f"/{posixpath.normpath(one).lstrip('/')}" for one in (source, target))
     if target == "/" or any(f"{target}/".startswith(f"{one}/") for one in KERNEL_PATHS):
         raise _wrong(f"driver_options: {name} may not have {target} as a target, which is the engine's own")

@@ -66,7 +66,7 @@ def make_plan(spec: ContainerSpec, options: Options) -> Plan:
         network=options.network[0],
         tmpfs=tmpfs_of(memory, options),
         best_effort=spec.best_effort,
-        env=spec.env,
+        env=spec.env if memory is None else {"FN_MEMORY": str(memory), **spec.env},
     )
 
 

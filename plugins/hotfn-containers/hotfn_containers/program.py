@@ -48,6 +48,7 @@ def fault(plan: Plan, image: Image, path: str, mode: int | None) -> DriverError 
     if mode & _DIRECTORY:
         return DriverError(f"{program} is a directory in the image {plan.image}, not a program", status=400)
     if not mode & _NOT_PLAIN and not mode & 0o111:
-        text = f"the program {program} ({path}) of the image {plan.image} is not executable: chmod +x it in its build"
+        where = "" if path == program else f" ({path})"
+        text = f"the program {program}{where} of the image {plan.image} is not executable: chmod +x it in its build"
         return DriverError(text, status=400)
     return None

@@ -64,7 +64,9 @@ def failure(engine: str, reference: Reference, text: str, answer: int, search: S
         )
     if cause == "other":
         return DriverError(f"{engine} failed to pull {image}: {explain(engine, said)}")
-    advice = _unreachable(cause, engine, reference)
+    if engine == "podman" and "docker://localhost/" in said:  # what it makes of a short name that it has an image of
+        registry, image = "localhost", f"localhost/{reference.written.removeprefix('localhost/')}"
+    advice = _unreachable(cause, engine, registry)
     return DriverError(f"{engine} cannot reach the registry {registry} to pull {image}: {said}; {advice}")
 
 
@@ -99,12 +101,12 @@ def _refused(engine: str, reference: Reference, said: str, search: Search) -> st
     )
 
 
-def _unreachable(cause: Cause, engine: str, reference: Reference) -> str:
+def _unreachable(cause: Cause, engine: str, registry: str) -> str:
     """Say what to do; it is the engine that connects, from its own machine."""
-    if engine == "podman" and reference.registry == "localhost":
-        return "podman puts localhost/ before images that were built or loaded there: this one was not"
+    if engine == "podman" and registry == "localhost":
+        return "podman puts localhost/ before images that were built or loaded there: no registry has them"
     if cause == "name":
-        return f"check the name {reference.registry}, and the name server of the machine of {engine}"
+        return f"check the name {registry}, and the name server of the machine of {engine}"
     if cause == "tls":
         place = "insecure-registries in daemon.json" if engine == "docker" else "insecure = true in registries.conf"
         return f"give {engine} the registry's certificate, or {place} when it is one without TLS"

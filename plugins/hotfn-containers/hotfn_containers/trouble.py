@@ -76,6 +76,10 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"mount a directory onto a file", "in driver_options mounts a directory meets a file, or the reverse"),
         (r"unknown capability", "correct driver_options capabilities"),
         (
+            r"no command specified|no command or entrypoint provided",
+            "give the function a `command`, or its image a CMD",
+        ),
+        (
             r"workdir .*(does not exist|not a directory)|chdir to cwd|cannot mkdir: .* is not a directory",
             "correct driver_options cwd",
         ),
@@ -84,8 +88,12 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 """What an engine says when a function asks for what cannot be, and what to do about that."""
 
 
+WHOLE_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+
+
 def explain(engine: str, text: str) -> str:
-    """Return an engine's own error text, with what to do about it where that is known."""
+    """Return an engine's own error text, ids as engines show them, with what to do about it where that is known."""
+    text = WHOLE_ID.sub(r"\1", text)
     lower = text.lower()
     for part, hint in HINTS:
         if part in lower:
