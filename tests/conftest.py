@@ -29,6 +29,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say what may run side by side, where pytest-xdist runs the tests.
 
@@ -38,8 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        alone = "engines" not in item.path.parent.parts
-        item.add_marker(pytest.mark.xdist_group("others" if alone else item.path.stem))
+        engines = "engines" in item.path.parent.parts
+        item.add_marker(pytest.mark.xdist_group(item.path.stem if engines else "others"))
 
 
 @pytest.fixture(scope="session")
