@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -29,18 +30,21 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Say what may run side by side, where pytest-xdist runs the tests.
 
     The tests of engines mostly wait for an engine, and each worker has engines of its own: they go file by file. All
-    the others are one group, one after the other: some look at every process of the machine.
+    the others go to one worker, one after the other: some look at every process of the machine.
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        engines = "engines" in item.path.parent.parts
-        item.add_marker(pytest.mark.xdist_group(item.path.stem if engines else "others"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if "engines" in file.split("/") else "others"
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
