@@ -30,13 +30,14 @@ BOUNDS = [
     Bound("hot", ONE, ASYNCIO, PING, "<=", 10),
     Bound("parallel", ALL, "Pool, 8 callers", UVLOOP, ">=", 6, held=3),
     Bound("parallel", ALL, "Pool, all at once", UVLOOP, ">=", 6, held=2.5),
+    Bound("blocking", ONE, POOL, "hotfn", ">=", 3, held=2),
     Bound("cold http", ONE, UVLOOP, "Popen", "<=", 1.3, held=2.2),
     Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3, held=1.9),
     Bound("import", ONE, "import hotfn_core", "import asyncio, pluggy", "<=", 1.5),
     Bound("version", ONE, "hotfn --version", "import asyncio, click, pluggy", "<=", 1.5),
 ]
 # What is measured for the reader alone: the same with whatever cpu the kernel likes, and the other way round.
-REPORTED = [("hot", ALL), ("parallel", ONE), ("cold http", ALL), ("cold default", ALL)]
+REPORTED = [("hot", ALL), ("blocking", ALL), ("parallel", ONE), ("cold http", ALL), ("cold default", ALL)]
 
 
 def build(folder: Path) -> Path:

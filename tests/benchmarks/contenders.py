@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from hotfn_core import Call, FunctionSpec, InstanceChange, Limits, Manager, hookimpl
+from hotfn_core import Call, FunctionSpec, InstanceChange, Limits, Manager, blocking, hookimpl
 from hotfn_core.registry import Registry
 
 BODY = b"x" * 200
@@ -129,6 +129,24 @@ class Hot:
     def close(self) -> None:
         self._loop.run_until_complete(self._manager.aclose())
         self._loop.close()
+
+
+class Blocking:
+    """`hotfn_core.blocking.Manager.call` on a copy that is hot: one caller, who waits."""
+
+    def __init__(self, guest: Path) -> None:
+        self._manager = blocking.Manager().__enter__()
+        self._spec = FunctionSpec(name="echo", command=(str(guest),), format="http")
+
+    def calls(self, count: int) -> float:
+        call, spec = self._manager.call, self._spec
+        begin = time.perf_counter()
+        for _ in range(count):
+            assert call(spec, BODY).body == BODY
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None:
+        self._manager.close()
 
 
 class Cold:

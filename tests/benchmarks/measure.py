@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from contenders import BareLoop, Cold, Command, Contender, Hot, PingPong, Pool, PoolCallers, PopenDefault, PopenHttp
+from contenders import (
+    BareLoop,
+    Blocking,
+    Cold,
+    Command,
+    Contender,
+    Hot,
+    PingPong,
+    Pool,
+    PoolCallers,
+    PopenDefault,
+    PopenHttp,
+)
 
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
 
@@ -50,6 +62,10 @@ CASES: dict[str, dict[str, Entry]] = {
         "Pool, 8 callers": Entry(lambda _: PoolCallers(2, uvloop.new_event_loop, callers=8), 160),
         "hotfn, uvloop": Entry(lambda guest: Hot(guest, uvloop.new_event_loop, callers=8, copies=2), 480),
         "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop, callers=8, copies=2), 320),
+    },
+    "blocking": {
+        "Pool": Entry(lambda _: Pool(1), 50),
+        "hotfn": Entry(Blocking, 100),
     },
     "cold http": {
         "Popen": Entry(PopenHttp, 5),

@@ -67,6 +67,7 @@ DIRECTION |= {
     | {"supervisor", "registry", "opening", "preparing", "launcher", "arguments", "admission"},
     # what is built on it
     "__init__": CONTRACTS | {"hookspecs", "manager"},
+    "blocking": VALUES | {"manager", "stats"},
     "config": VALUES | {"__init__"},
     "cli": set(DIRECTION) | {"__init__", "manager", "config"},
     "__main__": {"cli"},
@@ -78,7 +79,7 @@ STRANGERS: dict[str, set[str]] = {
     "click": {"hookspecs", "cli"},
     "yaml": {"config"},
     "rich": {"cli"},
-    "uvloop": {"cli"},
+    "uvloop": {"blocking", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }
