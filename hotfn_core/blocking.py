@@ -17,8 +17,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from . import manager as on_a_loop
+from .executor import PYTHON, Executor
 from .model import FunctionSpec, HeadersLike, Reply
 from .stats import FunctionStats
+
+__all__ = ["PYTHON", "Executor", "Manager"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,6 +132,14 @@ class Manager:
             call_id=call_id,
         )
         return self._post(call, lambda: asyncio.run_coroutine_threadsafe(call, self._loop))
+
+    def executor(self, spec: FunctionSpec) -> Executor:
+        """Return an Executor that runs Python calls in copies of a function whose command is `PYTHON`.
+
+        For the driver `local`. In a container the command is that image's Python with a copy of `hotfn_core/worker.py`.
+        Raises ConfigError for a function of another format than `http`.
+        """
+        return Executor(self, spec)
 
     # ---- functions
 

@@ -149,6 +149,24 @@ class Blocking:
         self._manager.close()
 
 
+class BlockingPool:
+    """`Manager.executor` with one copy: what `ProcessPoolExecutor` is used for, in the same way."""
+
+    def __init__(self) -> None:
+        self._manager = blocking.Manager().__enter__()
+        self._pool = self._manager.executor(FunctionSpec(name="work", command=blocking.PYTHON, format="http"))
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            assert self._pool.submit(bytes, BODY).result() == BODY
+        return (time.perf_counter() - begin) / count
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._manager.close()
+
+
 class Cold:
     """`Manager.call` with a start for each call. The copies' ends are waited for between calls and not timed."""
 

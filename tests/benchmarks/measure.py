@@ -19,6 +19,7 @@ import uvloop
 from contenders import (
     BareLoop,
     Blocking,
+    BlockingPool,
     Cold,
     Command,
     Contender,
@@ -66,6 +67,7 @@ CASES: dict[str, dict[str, Entry]] = {
     "blocking": {
         "Pool": Entry(lambda _: Pool(1), 50),
         "hotfn": Entry(Blocking, 100),
+        "hotfn, executor": Entry(lambda _: BlockingPool(), 50),
     },
     "cold http": {
         "Popen": Entry(PopenHttp, 5),

@@ -67,7 +67,9 @@ DIRECTION |= {
     | {"supervisor", "registry", "opening", "preparing", "launcher", "arguments", "admission"},
     # what is built on it
     "__init__": CONTRACTS | {"hookspecs", "manager"},
-    "blocking": VALUES | {"manager", "stats"},
+    "worker": set(),
+    "executor": VALUES | {"worker"},
+    "blocking": VALUES | {"manager", "stats", "executor"},
     "config": VALUES | {"__init__"},
     "cli": set(DIRECTION) | {"__init__", "manager", "config"},
     "__main__": {"cli"},

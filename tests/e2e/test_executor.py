@@ -1,0 +1,147 @@
+"""Python calls in real copies: what an executor is good for, and what goes wrong in one call only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, as_completed
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotfn_core import CallTimeout, ConfigError, FunctionSpec, InstanceExited, LaunchFailed
+from hotfn_core.blocking import PYTHON, Executor, Manager
+
+pid = os.getpid  # what is called has to be found by import, which these tests themselves are not
+
+
+def spec(**fields: Any) -> FunctionSpec:
+    given: dict[str, Any] = {"name": "work", "command": PYTHON, "format": "http", "stop_grace": 0}
+    return FunctionSpec(**(given | fields))
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    with Manager() as manager:
+        yield manager
+
+
+def test_map_and_submit(manager: Manager) -> None:
+    with manager.executor(spec(max_concurrency=2)) as pool:
+        assert list(pool.map(pow, range(100), repeat(2))) == [number * number for number in range(100)]
+        futures = [pool.submit(pow, number, 2) for number in range(5)]
+        assert sorted(one.result() for one in as_completed(futures, 20)) == [0, 1, 4, 9, 16]
+        assert len({pool.submit(pid).result() for _ in range(10)}) == 1
+    assert manager.stats()["default/work"].launched <= 2
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(pow, 1, 2)
+
+
+def test_more_waits_than_any_queue_of_the_function_holds(manager: Manager) -> None:
+    with manager.executor(spec(max_queue=1, queue_timeout=0.3)) as pool:
+        futures = [pool.submit(time.sleep, 0.01) for _ in range(60)]
+        assert all(one.result(20) is None for one in futures)
+
+
+def test_an_error_has_the_traceback_of_the_copy(manager: Manager) -> None:
+    with manager.executor(spec()) as pool, pytest.raises(FileNotFoundError) as caught:
+        pool.submit(shutil.copyfile, "/no/where", "/no/where/else").result(20)
+    assert "in copyfile" in str(caught.value.__cause__)
+
+
+def test_a_call_that_takes_too_long_or_dies_ends_alone(manager: Manager) -> None:
+    with manager.executor(spec(max_concurrency=3, timeout=0.5)) as pool:
+        late, dead, good = pool.submit(time.sleep, 60), pool.submit(os._exit, 3), pool.submit(pow, 2, 2)
+        assert isinstance(late.exception(20), CallTimeout)
+        assert isinstance(dead.exception(20), InstanceExited)
+        assert good.result(20) == 4
+        assert pool.submit(pow, 3, 2).result(20) == 9
+
+
+def test_cancel_ends_what_waits_and_what_runs(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    running, waiting, last = pool.submit(time.sleep, 60), pool.submit(time.sleep, 60), pool.submit(pow, 2, 2)
+    deadline = time.monotonic() + 10
+    while not manager.stats().get("default/work") or not manager.stats()["default/work"].busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert waiting.cancel()
+    assert running.cancel()
+    assert last.result(20) == 4
+    with pytest.raises(CancelledError):
+        running.result()
+    assert manager.stats()["default/work"].calls == {"cancelled": 1, "ok": 1}
+    pool.shutdown()
+
+
+def test_shutdown_may_cancel_what_waits(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    futures = [pool.submit(time.sleep, 0.3) for _ in range(3)]
+    pool.shutdown(cancel_futures=True)
+    assert [one.cancelled() for one in futures] == [False, True, True]
+    pool.shutdown()
+
+
+def test_copies_are_recycled(manager: Manager) -> None:
+    with manager.executor(spec(max_calls=2)) as pool:
+        assert len({pool.submit(pid).result(20) for _ in range(6)}) == 3
+
+
+def test_many_threads_submit(manager: Manager) -> None:
+    found: list[int] = []
+    with manager.executor(spec(max_concurrency=2)) as pool:
+
+        def submit() -> None:
+            found.extend(pool.submit(pow, number, 2).result(20) for number in range(50))
+
+        threads = [threading.Thread(target=submit) for _ in range(4)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(30)
+    assert sorted(found) == sorted([number * number for number in range(50)] * 4)
+
+
+def test_what_cannot_be(manager: Manager) -> None:
+    with pytest.raises(ConfigError, match='of format "http"'):
+        manager.executor(spec(format="json"))
+    with manager.executor(spec()) as pool:
+        assert "pickle" in str(pool.submit(lambda: 1).exception(5))
+    with manager.executor(spec(command=("/nowhere",), name="none")) as pool:
+        futures = [pool.submit(pow, 1, 2) for _ in range(3)]
+        assert all(isinstance(one.exception(20), LaunchFailed) for one in futures)
+
+
+def test_after_the_manager_s_end(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    assert pool.submit(pow, 2, 2).result(20) == 4
+    manager.close()
+    assert isinstance(pool.submit(pow, 2, 2).exception(5), RuntimeError)
+    pool.shutdown()
+    assert isinstance(pool, Executor)
+
+
+def test_functions_of_the_main_module(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from hotfn_core import FunctionSpec\n"
+        "from hotfn_core.blocking import PYTHON, Manager\n"
+        "def mine(x):\n"
+        "    return x + 1\n"
+        "if __name__ == '__main__':\n"
+        "    spec = FunctionSpec(name='work', command=PYTHON, format='http')\n"
+        "    with Manager() as manager, manager.executor(spec) as pool:\n"
+        "        print(list(pool.map(mine, range(3))))\n"
+    )
+    for argv in ([str(program)], ["-m", "program"]):
+        done = subprocess.run(
+            [sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.stdout, done.stderr) == ("[1, 2, 3]\n", "")
