@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -23,8 +24,16 @@ from .stats import FunctionStats
 
 __all__ = ["PYTHON", "Executor", "Manager"]
 
+log = logging.getLogger("hotfn")
+
+OWN_THREAD = "this is the manager's own thread, which would wait for itself: use submit"
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Closed(RuntimeError):
+    """The manager takes nothing: it is not open yet, or not any more."""
 
 
 class Manager:
@@ -50,8 +59,8 @@ class Manager:
             self._pid = os.getpid()
             self._loop = _new_loop()
             self._thread = threading.Thread(target=self._run, name="hotfn", daemon=True)
-            self._thread.start()
             self._open = True
+            self._thread.start()
         atexit.register(self.close)
         self._wait(self._manager.__aenter__())
         return self
@@ -66,11 +75,17 @@ class Manager:
 
         Another thread may ask for `kill` while one closes. Leaving the `with` by KeyboardInterrupt or SystemExit kills.
         """
-        if self._open and os.getpid() == self._pid:
-            try:
+        if not self._pid or os.getpid() != self._pid:
+            return
+        if self.is_own_thread():
+            raise RuntimeError(OWN_THREAD)
+        try:
+            if self._open:
                 self._wait(self._manager.aclose(kill=kill))
-            finally:
-                self._stop()
+        except Closed:  # somebody else was faster
+            pass
+        finally:
+            self._stop()
 
     # ---- calls
 
@@ -161,16 +176,26 @@ class Manager:
 
     def time(self) -> float:
         """Return the manager's clock in seconds: what the deadline of a call is measured by."""
+        if not self._pid:
+            raise RuntimeError("a Manager must be entered first")
         return self._manager.time()
 
     # ---- the thread
+
+    def is_own_thread(self) -> bool:
+        """Say whether this is the manager's own thread, on which nobody may wait for it."""
+        return self._open and threading.get_ident() == self._thread.ident
 
     def _run(self) -> None:
         """Run the loop until `_stop`, and what is left on it to its end: those who wait are told."""
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while self._open:
+                try:
+                    loop.run_forever()
+                except BaseException:  # SystemExit and its like, of an observer or of a future's callback
+                    log.exception("what runs on the manager's thread has to raise nothing that ends a thread")
             while tasks := asyncio.all_tasks(loop):
                 loop.run_until_complete(asyncio.wait(tasks))
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -179,10 +204,9 @@ class Manager:
 
     def _stop(self) -> None:
         with self._gate:
-            if not self._open:
-                return
-            self._open = False
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            if self._open:
+                self._open = False
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         atexit.unregister(self.close)
 
@@ -193,7 +217,7 @@ class Manager:
                 raise RuntimeError("this Manager belongs to the process that this one was forked of: make another one")
             with self._gate:
                 if not self._open:
-                    raise RuntimeError("a Manager must be entered first, and is not open when it has been closed")
+                    raise Closed("a Manager must be entered first, and is not open when it has been closed")
                 return hand_over()
         except BaseException:
             work.close()
@@ -214,9 +238,9 @@ class Manager:
         def cancel() -> None:
             tasks[0].cancel()
 
-        if self._open and threading.get_ident() == self._thread.ident:
+        if self.is_own_thread():
             work.close()
-            raise RuntimeError("this is the manager's own thread, which would wait for itself: use submit")
+            raise RuntimeError(OWN_THREAD)
         self._post(work, lambda: self._loop.call_soon_threadsafe(begin))
         try:
             done.acquire()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor as StandardExecutor
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -29,6 +30,8 @@ class Caller(Protocol):
 
     def submit(self, function: FunctionSpec | str, body: bytes, /) -> Future[Reply]: ...
 
+    def is_own_thread(self) -> bool: ...
+
 
 class RemoteTraceback(Exception):
     """The cause of an error that a call raised in a copy: its traceback there, as text."""
@@ -41,6 +44,33 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.text}"
 
 
+class Task:
+    """One call of an executor: what waits for a copy, then the call that a copy has, and whom the outcome is told."""
+
+    def __init__(self, body: bytes) -> None:
+        self.future: Future[Any] = Future()
+        self.body = body
+        self.call: Future[Reply] | None = None
+
+    def unwanted(self, future: Future[Any]) -> None:
+        """The future has ended; when it was cancelled its call ends as well."""
+        if future.cancelled():
+            future.set_running_or_notify_cancel()  # else who waits for several futures is not told
+            if self.call is not None:
+                self.call.cancel()
+
+    def end(self, outcome: Any, error: BaseException | None) -> None:
+        """Tell the outcome, if anybody still wants it."""
+        self.call = None  # or both would hold each other, and the reply
+        try:
+            if error is None:
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(error)
+        except InvalidStateError:  # it was cancelled
+            return
+
+
 class Executor(StandardExecutor):
     """Runs Python calls in copies of one function; made by `Manager.executor`.
 
@@ -48,9 +78,11 @@ class Executor(StandardExecutor):
     call that takes longer than the function's `timeout` fails with CallTimeout, and its copy alone is killed;
     `Future.cancel` also ends a call that runs; a copy that dies fails its own call (InstanceExited) and no other;
     copies are recycled by `max_calls` and `max_age`, and end when they are idle. What is submitted waits here until a
-    copy may take it, so `queue_timeout` and `max_queue` count for other callers of the function only. Results are
-    unpickled in this process, on the manager's thread: the copies have to run your own code, and nobody else's. The
-    methods may be called from any thread.
+    copy may take it. It waits in the function's own queue, where `max_queue` and `queue_timeout` count, only when
+    others call the function as well, or when a copy takes long to stop. Results are unpickled in this process, on the
+    manager's thread: the copies have to run your own code, and nobody else's. The methods may be called from any
+    thread; `shutdown` that waits not from a future's callback, which runs on the manager's thread (RuntimeError). A
+    forked child makes an executor of its own.
     """
 
     def __init__(self, caller: Caller, spec: FunctionSpec) -> None:
@@ -59,99 +91,119 @@ class Executor(StandardExecutor):
         self._caller = caller
         self._spec = spec
         self._place = pickle.dumps(tuple(_place()))
-        self._lock = threading.Condition(threading.RLock())
-        self._waiting: deque[tuple[Future[Any], bytes]] = deque()
+        self._changed = threading.Condition()
+        self._waiting: deque[Task] = deque()
         self._running = 0
         self._shut = False
+        self._pid = os.getpid()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a call in a copy. What cannot be pickled is the future's error. Raises RuntimeError after `shutdown`."""
-        future: Future[T] = Future()
+        self._check_process()
+        task, error = Task(b""), None
         try:
-            body = worker.pack_call(self._place, fn, args, kwargs)
-        except Exception as error:  # whatever an object's own way of being pickled raises
-            future.set_exception(error)
-            body = b""
-        with self._lock:
+            task.body = worker.pack_call(self._place, fn, args, kwargs)
+        except Exception as fault:  # whatever an object's own way of being pickled raises
+            error = fault
+        with self._changed:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            if body:
-                self._waiting.append((future, body))
-                self._go_on()
-        return future
+            if error is None:
+                self._waiting.append(task)
+        if error is None:
+            task.future.add_done_callback(task.unwanted)
+            self._go_on()
+        else:
+            task.end(None, error)
+        return task.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and wait for those that were taken. Copies end when they are idle, or with the manager.
 
         `cancel_futures` cancels what no copy has taken yet.
         """
-        with self._lock:
+        self._check_process()
+        if wait and self._caller.is_own_thread():
+            raise RuntimeError("this is the manager's own thread, which would wait for itself: shutdown(wait=False)")
+        with self._changed:
             self._shut = True
-            while cancel_futures and self._waiting:
-                self._waiting.popleft()[0].cancel()
+            unwanted = [*self._waiting] if cancel_futures else []
+            if cancel_futures:
+                self._waiting.clear()
+        for task in unwanted:
+            task.future.cancel()
+        with self._changed:
             while wait and (self._running or self._waiting):
-                self._lock.wait()
+                self._changed.wait()
 
     def _go_on(self) -> None:
-        """Hand over what waits, as much as there may be copies for. The lock is held."""
-        while self._waiting and self._running < self._spec.max_concurrency:
-            future, body = self._waiting.popleft()
-            if future.cancelled():
-                continue
-            self._running += 1
+        """Hand over what waits, as much as there may be copies for."""
+        while (task := self._next()) is not None:
             try:
-                call = self._caller.submit(self._spec, body)
-            except BaseException as error:  # the manager is closed
-                self._running -= 1
-                _end(future, error)
+                call = self._caller.submit(self._spec, task.body)
+            except Exception as error:  # the manager is closed
+                self._done(task, None, error)
                 continue
-            future.add_done_callback(partial(_cancelled, call))
-            call.add_done_callback(partial(self._called, future))
+            task.call = call
+            if task.future.cancelled():  # just now
+                call.cancel()
+            call.add_done_callback(partial(self._called, task))
 
-    def _called(self, future: Future[Any], call: Future[Reply]) -> None:
-        """A call has ended: tell who waits for it, and let the next one begin."""
-        with self._lock:
-            self._running -= 1
-            self._go_on()
-            self._lock.notify_all()
+    def _next(self) -> Task | None:
+        """Take the next call that somebody wants and that there may be a copy for."""
+        with self._changed:
+            while self._waiting and self._running < self._spec.max_concurrency:
+                task = self._waiting.popleft()
+                if not task.future.cancelled():
+                    self._running += 1
+                    return task
+            self._changed.notify_all()
+        return None
+
+    def _called(self, task: Task, call: Future[Reply]) -> None:
+        """A call has ended: tell who waits for it, and let the next one begin. Runs on the manager's thread."""
         if call.cancelled():
-            future.cancel()
+            task.future.cancel()
+            self._done(task, None, None)
         elif (error := call.exception()) is not None:
-            _end(future, error)
+            self._done(task, None, error)
         else:
-            _settle(future, call.result())
+            self._done(task, *_outcome(call.result()))
+        self._go_on()
+
+    def _done(self, task: Task, outcome: Any, error: BaseException | None) -> None:
+        """Tell the outcome, and free the place of the call."""
+        try:
+            task.end(outcome, error)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("this executor belongs to the process that this one was forked of: make another one")
 
 
-def _settle(future: Future[Any], reply: Reply) -> None:
-    """Give a future what its call came to."""
+def _outcome(reply: Reply) -> tuple[Any, BaseException | None]:
+    """Return a call's result and None, or None and its error."""
     try:
         ok, value = pickle.loads(reply.body)  # noqa: S301 -- see the class
-    except Exception as error:  # a class that is not here, or a function that is no worker
-        _end(future, error)
-        return
-    if ok:
-        if future.set_running_or_notify_cancel():
-            future.set_result(value)
-        return
-    raised, text = value
-    raised.__cause__ = RemoteTraceback(text)
-    _end(future, raised)
-
-
-def _cancelled(call: Future[Reply], future: Future[Any]) -> None:
-    """A future has ended; if nobody wants it any more its call ends too."""
-    if future.cancelled():
-        call.cancel()
-
-
-def _end(future: Future[Any], error: BaseException) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_exception(error)
+        if ok:
+            return value, None
+        error, text = value
+        if not isinstance(error, BaseException):
+            raise TypeError(f"a call's error is no exception but {error!r}")
+    except BaseException as fault:  # a class that is not here, one that raises anything, a function that is no worker
+        return None, fault
+    error.__cause__ = RemoteTraceback(text)
+    return None, error
 
 
 def _place() -> worker.Place:
     """Say where this program's functions are found."""
     main = sys.modules["__main__"]
+    sys.modules.setdefault(worker.MAIN, main)  # what a copy has of it is known by that name when it comes back
     spec = getattr(main, "__spec__", None)
     name = "" if spec is None or spec.name.endswith("__main__") else spec.name
     file = "" if spec is not None else getattr(main, "__file__", None) or ""

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 MAIN = "__mp_main__"
@@ -47,12 +48,14 @@ def failure(error: BaseException) -> bytes:
     import traceback
 
     text = "".join(traceback.format_exception(error))
+    last = text.rstrip().rpartition("\n")[2]
     try:
         body = pickle.dumps((False, (error, text)))
-        pickle.loads(body)  # noqa: S301 -- written just now; some can be written and not be read
-    except Exception:  # whatever an object's own way of being pickled raises
-        body = pickle.dumps((False, (RuntimeError(f"{type(error).__name__}: {error}"), text)))
-    return body
+        if type(pickle.loads(body)[1][0]) is type(error):  # noqa: S301 -- written just now; some cannot be read
+            return body
+    except BaseException as fault:  # whatever an object's own way of being pickled raises
+        text += f"\n(as text: {type(fault).__name__} when the error itself was pickled)"
+    return pickle.dumps((False, (RuntimeError(last), text)))
 
 
 def prepare(place: Place, known: set[bytes], *, needs_main: bool) -> None:
@@ -72,9 +75,17 @@ def prepare(place: Place, known: set[bytes], *, needs_main: bool) -> None:
         sys.modules["__main__"] = sys.modules[MAIN] = module
 
 
+def leave_alone(*descriptors: int) -> None:
+    """In a forked child: neither take the next call nor answer this one."""
+    for one in descriptors:
+        os.close(one)
+
+
 def serve(requests: BinaryIO, replies: int) -> None:
     """Answer requests until there are no more."""
     known: set[bytes] = set()
+    os.register_at_fork(after_in_child=partial(leave_alone, requests.fileno(), replies))
+    ours = os.getpid()
     while requests.readline():
         size = 0
         while (line := requests.readline()).strip():
@@ -82,6 +93,8 @@ def serve(requests: BinaryIO, replies: int) -> None:
             if name.lower() == b"content-length":
                 size = int(value)
         body = run(requests.read(size), known)
+        if os.getpid() != ours:  # a child that the call forked came back from it: there is nothing here for it to do
+            os._exit(0)
         data = memoryview(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         while data:
             data = data[os.write(replies, data) :]
@@ -99,5 +112,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 -- pathlib costs time to import
+    sys.path[:] = [one for one in sys.path if one != here]  # nothing of what is beside it is to be imported
     sys.modules["hotfn_core.worker"] = sys.modules["__main__"]  # what it pickles is found by that name
     main()

@@ -140,7 +140,7 @@ class TestTheEnd:
                     calling = [pool.submit(_outcomes, manager) for _ in range(4)]
                     time.sleep(0.002)
                 for one in calling:
-                    assert one.result(10) == "RuntimeError"
+                    assert one.result(10) == "Closed"
 
     def test_a_program_that_ends_without_closing_ends(self) -> None:
         program = (
@@ -223,3 +223,31 @@ class TestWhatMayNotBe:
             with pytest.raises(KeyboardInterrupt):
                 manager.call(fake_spec())
             assert manager.stats()["default/f"].calls == {"cancelled": 1}
+
+    def test_closing_on_its_own_thread(self) -> None:
+        told: list[str] = []
+        with managed() as manager:
+            future = manager.submit(fake_spec())
+
+            def close(_: object) -> None:
+                try:
+                    manager.close()
+                except RuntimeError as error:
+                    told.append(str(error))
+
+            future.add_done_callback(close)
+            future.result(5)
+            assert manager.call(fake_spec(), b"x").body == b"x"
+        assert "the manager's own thread" in told[0]
+
+    def test_a_callback_that_raises_what_ends_a_thread(self, caplog: pytest.LogCaptureFixture) -> None:
+        with managed() as manager:
+            future = manager.submit(fake_spec())
+            future.add_done_callback(lambda _: sys.exit(1))
+            future.result(5)
+            assert manager.call(fake_spec(), b"x").body == b"x"
+        assert "the manager's thread has to raise nothing" in caplog.text
+
+    def test_its_clock_before_it_runs(self) -> None:
+        with pytest.raises(RuntimeError, match="entered first"):
+            Manager(entry_points=False).time()

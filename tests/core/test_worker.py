@@ -59,7 +59,7 @@ def test_an_exit_is_the_call_s_error() -> None:
 
 def test_what_cannot_be_pickled_is_told_as_text() -> None:
     ok, (error, text) = outcome(odd)
-    assert (ok, str(error)) == (False, "Odd: 1")
+    assert (ok, str(error)) == (False, "tests.core.test_worker.Odd: 1")
     assert "in odd" in text
     ok, (error, _) = outcome(threading.Lock)
     assert not ok

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import CancelledError, Future, as_completed, wait
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hotfn_core import CallTimeout, ConfigError, FunctionSpec, InstanceExited, LaunchFailed
-from hotfn_core.blocking import PYTHON, Executor, Manager
+from hotfn_core.blocking import PYTHON, Manager
 
 pid = os.getpid  # what is called has to be found by import, which these tests themselves are not
 
@@ -31,6 +31,13 @@ def spec(**fields: Any) -> FunctionSpec:
 def manager() -> Iterator[Manager]:
     with Manager() as manager:
         yield manager
+
+
+def until_busy(manager: Manager) -> None:
+    deadline = time.monotonic() + 10
+    while not (stats := manager.stats().get("default/work")) or not stats.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_map_and_submit(manager: Manager) -> None:
@@ -68,10 +75,7 @@ def test_a_call_that_takes_too_long_or_dies_ends_alone(manager: Manager) -> None
 def test_cancel_ends_what_waits_and_what_runs(manager: Manager) -> None:
     pool = manager.executor(spec())
     running, waiting, last = pool.submit(time.sleep, 60), pool.submit(time.sleep, 60), pool.submit(pow, 2, 2)
-    deadline = time.monotonic() + 10
-    while not manager.stats().get("default/work") or not manager.stats()["default/work"].busy:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_busy(manager)
     assert waiting.cancel()
     assert running.cancel()
     assert last.result(20) == 4
@@ -86,6 +90,7 @@ def test_shutdown_may_cancel_what_waits(manager: Manager) -> None:
     futures = [pool.submit(time.sleep, 0.3) for _ in range(3)]
     pool.shutdown(cancel_futures=True)
     assert [one.cancelled() for one in futures] == [False, True, True]
+    assert futures[0].done()
     pool.shutdown()
 
 
@@ -125,7 +130,6 @@ def test_after_the_manager_s_end(manager: Manager) -> None:
     manager.close()
     assert isinstance(pool.submit(pow, 2, 2).exception(5), RuntimeError)
     pool.shutdown()
-    assert isinstance(pool, Executor)
 
 
 def test_functions_of_the_main_module(tmp_path: Path) -> None:
@@ -133,15 +137,100 @@ def test_functions_of_the_main_module(tmp_path: Path) -> None:
     program.write_text(
         "from hotfn_core import FunctionSpec\n"
         "from hotfn_core.blocking import PYTHON, Manager\n"
+        "class Mine(int):\n"
+        "    pass\n"
         "def mine(x):\n"
-        "    return x + 1\n"
+        "    return Mine(x + 1)\n"
         "if __name__ == '__main__':\n"
         "    spec = FunctionSpec(name='work', command=PYTHON, format='http')\n"
         "    with Manager() as manager, manager.executor(spec) as pool:\n"
-        "        print(list(pool.map(mine, range(3))))\n"
+        "        print(found := list(pool.map(mine, range(3))), isinstance(found[0], Mine))\n"
     )
     for argv in ([str(program)], ["-m", "program"]):
         done = subprocess.run(
             [sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
         )
-        assert (done.stdout, done.stderr) == ("[1, 2, 3]\n", "")
+        assert (done.stdout, done.stderr) == ("[1, 2, 3] True\n", "")
+
+
+def test_who_waits_for_several_is_told_of_those_that_were_cancelled(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    futures = [pool.submit(time.sleep, 60) for _ in range(3)]
+    until_busy(manager)
+    assert [one.cancel() for one in reversed(futures)] == [True, True, True]
+    done, left = wait(futures, timeout=20)
+    assert (len(done), len(left)) == (3, 0)
+    pool.shutdown()
+
+
+def test_shutdown_waits_until_all_is_told(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    future = pool.submit(time.sleep, 0.3)
+    pool.shutdown()
+    assert future.done()
+
+
+def test_a_forked_child_of_a_call_takes_and_answers_nothing(manager: Manager, tmp_path: Path) -> None:
+    fork = "import os\ndef fork():\n    if os.fork() == 0:\n        raise SystemExit\n    return 'parent'\n"
+    (tmp_path / "forking.py").write_text(fork)
+    code = (
+        "import sys\n"
+        "from hotfn_core import FunctionSpec\n"
+        "from hotfn_core.blocking import PYTHON, Manager\n"
+        "import forking\n"
+        "spec = FunctionSpec(name='work', command=PYTHON, format='http')\n"
+        "with Manager() as manager, manager.executor(spec) as pool:\n"
+        "    for number in range(30):\n"
+        "        assert pool.submit(forking.fork).result() == 'parent'\n"
+        "        assert pool.submit(pow, number, 2).result() == number * number\n"
+        "print('fine')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("fine\n", "")
+
+
+def test_results_that_do_harm_are_errors_of_their_own_call(manager: Manager, tmp_path: Path) -> None:
+    module = tmp_path / "harm.py"
+    module.write_text(
+        "import sys\n"
+        "class Leaves:\n    def __reduce__(self):\n        return sys.exit, (3,)\n"
+        "class Text(Exception):\n    def __reduce__(self):\n        return str, ('x',)\n"
+        "class Mute(Exception):\n    def __str__(self):\n        raise KeyError\n"
+        "def leaves():\n    return Leaves()\n"
+        "def text():\n    raise Text\n"
+        "def mute():\n    raise Mute(lambda: 1)\n"
+    )
+    code = (
+        "import harm\n"
+        "from hotfn_core import FunctionSpec\n"
+        "from hotfn_core.blocking import PYTHON, Manager\n"
+        "spec = FunctionSpec(name='work', command=PYTHON, format='http')\n"
+        "with Manager() as manager, manager.executor(spec) as pool:\n"
+        "    for one in (harm.leaves, harm.text, harm.mute):\n"
+        "        print(type(pool.submit(one).exception(10)).__name__)\n"
+        "    print(pool.submit(pow, 2, 2).result(10))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("SystemExit\nRuntimeError\nRuntimeError\n4\n", "")
+
+
+def test_what_may_not_be_done_on_the_manager_s_thread(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    told: list[str] = []
+
+    def callback(_: Future[None]) -> None:
+        for what in (pool.shutdown, manager.close):
+            try:
+                what()
+            except RuntimeError as error:
+                told.append(str(error))
+
+    future = pool.submit(time.sleep, 0.1)
+    future.add_done_callback(callback)
+    assert pool.submit(pow, 2, 2).result(20) == 4
+    assert len(told) == 2
+    assert all("the manager's own thread" in one for one in told)
