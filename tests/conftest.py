@@ -34,15 +34,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Say what may run side by side, where pytest-xdist runs the tests.
 
-    The tests of engines mostly wait for an engine, and each worker has engines of its own: they go file by file. All
-    the others go to one worker, one after the other: some look at every process of the machine.
+    The tests of engines mostly wait for an engine, and each worker has engines of its own: they go file by file. Those
+    of the core need nothing but the processor. All the others go to one worker, one after the other: some look at every
+    process of the machine.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if "engines" in file.split("/") else "others"
+            folder = file.rpartition("/")[0].rpartition("/")[2]
+            return file if folder == "engines" else folder if folder in ("core", "sim") else "others"
 
     return Scheduler(config, log)
 

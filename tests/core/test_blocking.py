@@ -219,9 +219,13 @@ class TestWhatMayNotBe:
                 until(lambda: busy(manager))
                 signal.pthread_kill(main, signal.SIGINT)
 
-            threading.Thread(target=interrupt).start()
-            with pytest.raises(KeyboardInterrupt):
-                manager.call(fake_spec())
+            before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
+            try:
+                threading.Thread(target=interrupt).start()
+                with pytest.raises(KeyboardInterrupt):
+                    manager.call(fake_spec())
+            finally:
+                signal.signal(signal.SIGINT, before)
             assert manager.stats()["default/f"].calls == {"cancelled": 1}
 
     def test_closing_on_its_own_thread(self) -> None:
