@@ -14,11 +14,13 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from . import manager as on_a_loop
 from .executor import PYTHON, Executor
+from .loops import new_event_loop
 from .model import FunctionSpec, HeadersLike, Reply
 from .stats import FunctionStats
 
@@ -28,8 +30,22 @@ log = logging.getLogger("hotfn")
 
 OWN_THREAD = "this is the manager's own thread, which would wait for itself: use submit"
 
+CLOSE_SECONDS = 5.0
+"""How long what is left on the loop behind the manager's end may take."""
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class CallOptions(TypedDict, total=False):
+    """The keyword arguments of a call, as `hotfn_core.Manager.call` has them."""
+
+    headers: HeadersLike | None
+    method: str
+    url: str
+    content_type: str
+    deadline: float | None
+    call_id: str | None
 
 
 class Closed(RuntimeError):
@@ -57,7 +73,7 @@ class Manager:
             if self._pid:
                 raise RuntimeError("a Manager is entered only once")
             self._pid = os.getpid()
-            self._loop = _new_loop()
+            self._loop = new_event_loop()
             self._thread = threading.Thread(target=self._run, name="hotfn", daemon=True)
             self._open = True
             self._thread.start()
@@ -90,62 +106,24 @@ class Manager:
     # ---- calls
 
     def call(
-        self,
-        function: FunctionSpec | str,
-        body: bytes | bytearray | memoryview = b"",
-        *,
-        headers: HeadersLike | None = None,
-        method: str = "POST",
-        url: str = "/",
-        content_type: str = "",
-        deadline: float | None = None,
-        call_id: str | None = None,
+        self, function: FunctionSpec | str, body: bytes | bytearray | memoryview = b"", **options: Unpack[CallOptions]
     ) -> Reply:
         """Call a function, wait, and return its reply, whatever its status.
 
         An exception that comes in between, as KeyboardInterrupt, cancels the call: it leaves the queue, or its copy is
         stopped.
         """
-        return self._wait(
-            self._manager.call(
-                function,
-                body,
-                headers=headers,
-                method=method,
-                url=url,
-                content_type=content_type,
-                deadline=deadline,
-                call_id=call_id,
-            )
-        )
+        return self._wait(self._manager.call(function, body, **options))
 
     def submit(
-        self,
-        function: FunctionSpec | str,
-        body: bytes | bytearray | memoryview = b"",
-        *,
-        headers: HeadersLike | None = None,
-        method: str = "POST",
-        url: str = "/",
-        content_type: str = "",
-        deadline: float | None = None,
-        call_id: str | None = None,
+        self, function: FunctionSpec | str, body: bytes | bytearray | memoryview = b"", **options: Unpack[CallOptions]
     ) -> Future[Reply]:
         """Call a function and return the reply's future at once; `max_queue` bounds how many calls wait.
 
         `cancel` of the future cancels the call also when it runs: its copy is stopped then. Its callbacks run on the
         manager's thread, so they may not wait for another call.
         """
-        call = self._manager.call(
-            function,
-            body,
-            headers=headers,
-            method=method,
-            url=url,
-            content_type=content_type,
-            deadline=deadline,
-            call_id=call_id,
-        )
+        call = self._manager.call(function, body, **options)
         return self._post(call, lambda: asyncio.run_coroutine_threadsafe(call, self._loop))
 
     def executor(self, spec: FunctionSpec) -> Executor:
@@ -190,17 +168,22 @@ class Manager:
         """Run the loop until `_stop`, and what is left on it to its end: those who wait are told."""
         loop = self._loop
         asyncio.set_event_loop(loop)
+        while self._open:
+            self._survive(loop.run_forever)
+        for patience in (CLOSE_SECONDS, 1.0):
+            if tasks := asyncio.all_tasks(loop):  # of plugins as well: those that go on for ever are cancelled
+                self._survive(partial(loop.run_until_complete, asyncio.wait(tasks, timeout=patience)))
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+        self._survive(lambda: loop.run_until_complete(loop.shutdown_asyncgens()))
+        loop.close()
+
+    @staticmethod
+    def _survive(step: Callable[[], object]) -> None:
         try:
-            while self._open:
-                try:
-                    loop.run_forever()
-                except BaseException:  # SystemExit and its like, of an observer or of a future's callback
-                    log.exception("what runs on the manager's thread has to raise nothing that ends a thread")
-            while tasks := asyncio.all_tasks(loop):
-                loop.run_until_complete(asyncio.wait(tasks))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
+            step()
+        except BaseException:  # SystemExit and its like, of an observer or of a future's callback
+            log.exception("what runs on the manager's thread has to raise nothing that ends a thread")
 
     def _stop(self) -> None:
         with self._gate:
@@ -256,11 +239,3 @@ class Manager:
 
 async def _now(step: Callable[[], T]) -> T:
     return step()
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -44,24 +44,39 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.text}"
 
 
-class Task:
-    """One call of an executor: what waits for a copy, then the call that a copy has, and whom the outcome is told."""
+class Hold:
+    """What a future has of its call: enough to end it. It knows no future, or each would keep the other alive."""
 
-    def __init__(self, body: bytes) -> None:
-        self.future: Future[Any] = Future()
-        self.body = body
+    def __init__(self) -> None:
         self.call: Future[Reply] | None = None
 
-    def unwanted(self, future: Future[Any]) -> None:
+    def let_go(self, future: Future[Any]) -> None:
         """The future has ended; when it was cancelled its call ends as well."""
         if future.cancelled():
             future.set_running_or_notify_cancel()  # else who waits for several futures is not told
             if self.call is not None:
                 self.call.cancel()
 
+
+class Task:
+    """One call of an executor: what waits for a copy, and then whom the outcome is told."""
+
+    def __init__(self, body: bytes) -> None:
+        self.future: Future[Any] = Future()
+        self.body = body
+        self.hold = Hold()
+        self.future.add_done_callback(self.hold.let_go)
+
+    def begun(self, call: Future[Reply]) -> None:
+        """A copy has it, or will: the body is not needed here any more."""
+        self.body = b""
+        self.hold.call = call
+        if self.future.cancelled():  # just now
+            call.cancel()
+
     def end(self, outcome: Any, error: BaseException | None) -> None:
         """Tell the outcome, if anybody still wants it."""
-        self.call = None  # or both would hold each other, and the reply
+        self.hold.call = None
         try:
             if error is None:
                 self.future.set_result(outcome)
@@ -111,7 +126,6 @@ class Executor(StandardExecutor):
             if error is None:
                 self._waiting.append(task)
         if error is None:
-            task.future.add_done_callback(task.unwanted)
             self._go_on()
         else:
             task.end(None, error)
@@ -141,13 +155,14 @@ class Executor(StandardExecutor):
         while (task := self._next()) is not None:
             try:
                 call = self._caller.submit(self._spec, task.body)
-            except Exception as error:  # the manager is closed
+            except RuntimeError as error:  # the manager is closed
                 self._done(task, None, error)
-                continue
-            task.call = call
-            if task.future.cancelled():  # just now
-                call.cancel()
-            call.add_done_callback(partial(self._called, task))
+            except BaseException as error:  # an interrupt: the place is free again, and whoever submits is told
+                self._done(task, None, error)
+                raise
+            else:
+                task.begun(call)
+                call.add_done_callback(partial(self._called, task))
 
     def _next(self) -> Task | None:
         """Take the next call that somebody wants and that there may be a copy for."""

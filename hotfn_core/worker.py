@@ -75,16 +75,16 @@ def prepare(place: Place, known: set[bytes], *, needs_main: bool) -> None:
         sys.modules["__main__"] = sys.modules[MAIN] = module
 
 
-def leave_alone(*descriptors: int) -> None:
-    """In a forked child: neither take the next call nor answer this one."""
-    for one in descriptors:
-        os.close(one)
+def leave_alone(descriptors: list[int]) -> None:
+    """In a forked child: neither take the next call nor answer this one. Its own children find nothing to close."""
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def serve(requests: BinaryIO, replies: int) -> None:
     """Answer requests until there are no more."""
     known: set[bytes] = set()
-    os.register_at_fork(after_in_child=partial(leave_alone, requests.fileno(), replies))
+    os.register_at_fork(after_in_child=partial(leave_alone, [requests.fileno(), replies]))
     ours = os.getpid()
     while requests.readline():
         size = 0

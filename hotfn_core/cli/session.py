@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hotfn_core.loops import new_event_loop
 from hotfn_core.manager import Manager
 from hotfn_core.model import FunctionSpec
 
@@ -51,7 +52,7 @@ def execute(plan: Plan) -> int:
     _occupy_standard_descriptors()
     if not logging.root.handlers:  # nobody asked for more: what goes wrong with calls is reported, not logged
         logging.getLogger("hotfn").setLevel(logging.ERROR)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_Session(plan).run())
 
 
@@ -63,14 +64,6 @@ def _occupy_standard_descriptors() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDONLY)  # takes the lowest number, which is this one
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 class _Session:

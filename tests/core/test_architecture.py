@@ -45,6 +45,7 @@ DIRECTION: dict[str, set[str]] = {
     "registry": CONTRACTS | {"hookspecs"},
     # the runtime
     "runtime": set(),
+    "loops": set(),
     "environment": CONTRACTS,
     "stderr": VALUES,
     "stats": VALUES | {"actions"},
@@ -69,7 +70,7 @@ DIRECTION |= {
     "__init__": CONTRACTS | {"hookspecs", "manager"},
     "worker": set(),
     "executor": VALUES | {"worker"},
-    "blocking": VALUES | {"manager", "stats", "executor"},
+    "blocking": VALUES | {"manager", "stats", "executor", "loops"},
     "config": VALUES | {"__init__"},
     "cli": set(DIRECTION) | {"__init__", "manager", "config"},
     "__main__": {"cli"},
@@ -81,7 +82,7 @@ STRANGERS: dict[str, set[str]] = {
     "click": {"hookspecs", "cli"},
     "yaml": {"config"},
     "rich": {"cli"},
-    "uvloop": {"blocking", "cli"},
+    "uvloop": {"loops"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }

@@ -118,7 +118,7 @@ class TestTheEnd:
             manager.call(fake_spec(stop_grace=60))
             began = time.monotonic()
             first = pool.submit(manager.close)
-            time.sleep(0.05)
+            until(lambda: manager.stats()["default/f"].stopping == 1)
             pool.submit(manager.close, kill=True).result(5)
             first.result(5)
             assert time.monotonic() - began < 5
@@ -138,7 +138,7 @@ class TestTheEnd:
             with ThreadPoolExecutor(4) as pool:
                 with managed() as manager:
                     calling = [pool.submit(_outcomes, manager) for _ in range(4)]
-                    time.sleep(0.002)
+                    until(lambda: any(stats.calls["ok"] > 3 for stats in manager.stats().values()))
                 for one in calling:
                     assert one.result(10) == "Closed"
 

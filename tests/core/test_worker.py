@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -93,3 +94,14 @@ def test_the_program_answers_in_order_and_keeps_prints_out_of_its_replies(tmp_pa
     assert bodies[:3] == [(True, 1), (True, None), (True, 1_000_000)]
     assert isinstance(bodies[3][1][0], EOFError)
     assert done.stderr == b"louder\nloud\n"
+
+
+def test_only_the_first_child_closes_what_is_not_its_own() -> None:
+    one, other = os.pipe()
+    held = [one, other]
+    worker.leave_alone(held)
+    for number in (one, other):
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(number)
+    worker.leave_alone(held)
+    assert not held

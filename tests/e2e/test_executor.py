@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, as_completed, wait
 from itertools import repeat
@@ -31,6 +33,13 @@ def spec(**fields: Any) -> FunctionSpec:
 def manager() -> Iterator[Manager]:
     with Manager() as manager:
         yield manager
+
+
+def printed(folder: Path, *argv: str) -> str:
+    """Return what a Python program in that folder prints; it complains of nothing."""
+    done = subprocess.run([sys.executable, *argv], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout
 
 
 def until_busy(manager: Manager) -> None:
@@ -147,10 +156,7 @@ def test_functions_of_the_main_module(tmp_path: Path) -> None:
         "        print(found := list(pool.map(mine, range(3))), isinstance(found[0], Mine))\n"
     )
     for argv in ([str(program)], ["-m", "program"]):
-        done = subprocess.run(
-            [sys.executable, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
-        )
-        assert (done.stdout, done.stderr) == ("[1, 2, 3] True\n", "")
+        assert printed(tmp_path, *argv) == "[1, 2, 3] True\n"
 
 
 def test_who_waits_for_several_is_told_of_those_that_were_cancelled(manager: Manager) -> None:
@@ -185,10 +191,7 @@ def test_a_forked_child_of_a_call_takes_and_answers_nothing(manager: Manager, tm
         "        assert pool.submit(pow, number, 2).result() == number * number\n"
         "print('fine')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout, done.stderr) == ("fine\n", "")
+    assert printed(tmp_path, "-c", code) == "fine\n"
 
 
 def test_results_that_do_harm_are_errors_of_their_own_call(manager: Manager, tmp_path: Path) -> None:
@@ -212,10 +215,7 @@ def test_results_that_do_harm_are_errors_of_their_own_call(manager: Manager, tmp
         "        print(type(pool.submit(one).exception(10)).__name__)\n"
         "    print(pool.submit(pow, 2, 2).result(10))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout, done.stderr) == ("SystemExit\nRuntimeError\nRuntimeError\n4\n", "")
+    assert printed(tmp_path, "-c", code) == "SystemExit\nRuntimeError\nRuntimeError\n4\n"
 
 
 def test_what_may_not_be_done_on_the_manager_s_thread(manager: Manager) -> None:
@@ -234,3 +234,18 @@ def test_what_may_not_be_done_on_the_manager_s_thread(manager: Manager) -> None:
     assert pool.submit(pow, 2, 2).result(20) == 4
     assert len(told) == 2
     assert all("the manager's own thread" in one for one in told)
+
+
+def test_nothing_of_a_call_is_kept_when_its_future_is_gone(manager: Manager) -> None:
+    pool = manager.executor(spec())
+    gc.collect()
+    gc.disable()
+    try:
+        future = pool.submit(bytes, 100_000)
+        kept = weakref.ref(future)
+        assert len(future.result(20)) == 100_000
+        pool.shutdown()
+        del future
+        assert kept() is None
+    finally:
+        gc.enable()

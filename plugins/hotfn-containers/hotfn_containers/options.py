@@ -93,9 +93,8 @@ def parse(driver: str, options: Mapping[str, Any]) -> Options:
     given: dict[str, Any] = {}
     for name, value in options.items():
         if name not in NAMES:
-            hint = did_you_mean(name, NAMES) or f"; it has {', '.join(NAMES)}"
-            if name in FIELDS:
-                hint = f"; {name} is a field of the function itself"
+            own = f"; {name} is a field of the function itself" if name in FIELDS else ""
+            hint = own or did_you_mean(name, NAMES) or f"; it has {', '.join(NAMES)}"
             raise _wrong(f'the driver "{driver}" has no option "{name}"{hint}')
         if value is not None or name in ("max_processes", "max_files"):
             given[name] = _CHECKS[name](name, value)
