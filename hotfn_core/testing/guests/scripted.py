@@ -53,13 +53,20 @@ def spin(seconds: float) -> None:
 
 def on_term(what: Any) -> None:
     """Decide what SIGTERM does from now on."""
+    import _thread
     import signal
 
-    def obey(*_: object) -> None:
+    def obey() -> None:
+        signal.sigwait({signal.SIGTERM})
         act(what)
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if what == "ignore" else obey)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if what == "ignore" else signal.SIG_DFL)
+    if what != "ignore":
+        # Python runs a handler between two of its steps: one for a signal that comes just before a read would wait for
+        # the read's end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _thread.start_new_thread(obey, ())
 
 
 def allocate(megabytes: int, leak: bool) -> None:
