@@ -30,6 +30,8 @@ class Caller(Protocol):
 
     def submit(self, function: FunctionSpec | str, body: bytes, /) -> Future[Reply]: ...
 
+    def new_future(self) -> Future[Any]: ...
+
     def is_own_thread(self) -> bool: ...
 
 
@@ -61,8 +63,8 @@ class Hold:
 class Task:
     """One call of an executor: what waits for a copy, and then whom the outcome is told."""
 
-    def __init__(self, body: bytes) -> None:
-        self.future: Future[Any] = Future()
+    def __init__(self, body: bytes, future: Future[Any]) -> None:
+        self.future = future
         self.body = body
         self.hold = Hold()
         self.future.add_done_callback(self.hold.let_go)
@@ -94,10 +96,9 @@ class Executor(StandardExecutor):
     `Future.cancel` also ends a call that runs; a copy that dies fails its own call (InstanceExited) and no other;
     copies are recycled by `max_calls` and `max_age`, and end when they are idle. What is submitted waits here until a
     copy may take it. It waits in the function's own queue, where `max_queue` and `queue_timeout` count, only when
-    others call the function as well, or when a copy takes long to stop. Results are unpickled in this process, on the
-    manager's thread: the copies have to run your own code, and nobody else's. The methods may be called from any
-    thread; `shutdown` that waits not from a future's callback, which runs on the manager's thread (RuntimeError). A
-    forked child makes an executor of its own.
+    others call the function as well, or when a copy takes long to stop. Results are unpickled in this process: the copies
+    have to run your own code, and nobody else's. The methods may be called from any thread; `shutdown` that waits not
+    from a future's callback, which would wait for itself (RuntimeError). A forked child makes an executor of its own.
     """
 
     def __init__(self, caller: Caller, spec: FunctionSpec) -> None:
@@ -115,7 +116,7 @@ class Executor(StandardExecutor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a call in a copy. What cannot be pickled is the future's error. Raises RuntimeError after `shutdown`."""
         self._check_process()
-        task, error = Task(b""), None
+        task, error = Task(b"", self._caller.new_future()), None
         try:
             task.body = worker.pack_call(self._place, fn, args, kwargs)
         except Exception as fault:  # whatever an object's own way of being pickled raises
@@ -176,7 +177,7 @@ class Executor(StandardExecutor):
         return None
 
     def _called(self, task: Task, call: Future[Reply]) -> None:
-        """A call has ended: tell who waits for it, and let the next one begin. Runs on the manager's thread."""
+        """A call has ended: tell who waits for it, and let the next one begin. Runs on the manager's loop."""
         if call.cancelled():
             task.future.cancel()
             self._done(task, None, None)

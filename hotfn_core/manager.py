@@ -87,9 +87,8 @@ class Manager:
     async def drain(self, limit: float | None = None, *, serve_waiting: bool = True) -> None:
         """Take no more calls (`ShuttingDown`) and return when every copy is gone.
 
-        Waiting calls are served, or failed at once without `serve_waiting`. Running ones may finish within `limit`
-        seconds, after which waiting and running ones end and their copies are killed; None sets no limit. Cancelling
-        it leaves the manager draining.
+        Waiting calls are served, or failed at once without `serve_waiting`. After `limit` seconds, if any, waiting and
+        running ones end and their copies are killed. Cancelling it leaves the manager draining.
         """
         self._check_loop()
         self._closing = True
@@ -141,8 +140,8 @@ class Manager:
     def register(self, spec: FunctionSpec) -> None:
         """Make a function callable by its name, "app/name", and launch its `min_instances`.
 
-        Registering another version under a name replaces it: calls that the old version has are served by it. Raises
-        ConfigError or PluginError for what can be told without starting anything. Call it on the manager's loop.
+        Another version under the name replaces it: calls that the old one has are served by it. Raises ConfigError or
+        PluginError for what can be told without starting anything.
         """
         self._check_loop()
         self._check(spec)
@@ -156,7 +155,7 @@ class Manager:
     async def open(self, function: FunctionSpec | str) -> None:
         """Check a function, open its driver and make ready what it needs (its image) now instead of at the first call.
 
-        Raises ConfigError, PluginError, DriverUnavailable, or ShuttingDown when the manager takes no calls any more.
+        Raises ConfigError, PluginError, DriverUnavailable, or ShuttingDown when no calls are taken any more.
         """
         self._check_loop()
         spec = self._spec(function)
@@ -185,10 +184,10 @@ class Manager:
         """Call a function and return its reply, whatever its status.
 
         `function` is a spec or the name of a registered one. `deadline` is absolute, in seconds of `time()`, and
-        bounds waiting, starting and running together. `call_id` must be unique; None makes one.
-        Raises CallRejected (the function never saw the call) or CallFailed (it may have run), ConfigError and
-        PluginError for a function that cannot be, TypeError for arguments of a wrong type. Cancelling it takes a
-        waiting call out of the queue and stops the copy that has a running one.
+        bounds all of it. `call_id` must be unique; None makes one. Raises CallRejected (the function never saw the
+        call) or CallFailed (it may have run), ConfigError and PluginError for a function that cannot be, TypeError for
+        arguments of a wrong type. Cancelling it takes a waiting call out of the queue and stops the copy that has a
+        running one.
         """
         spec = self._specs.get(function) if isinstance(function, str) else function
         supervisor = self._supervisors.get(getattr(spec, "identity", ""))
@@ -216,17 +215,19 @@ class Manager:
             raise
 
     def stats(self) -> dict[str, FunctionStats]:
-        """Return counters and gauges by "app/name".
-
-        Counters of a registered function last as long as the manager, those of a spec that is only called as long as
-        its supervisor, which goes a minute after its last copy.
-        """
+        """Return counters and gauges by "app/name". They last as long as the manager for a registered function, and for
+        one that is only called as long as its supervisor, which goes a minute after its last copy."""
         found = {name: FunctionStats() for name in self._specs}
         for name, total in self._totals.items():
             found[name].add(total)
         for supervisor in self._all():
             found.setdefault(supervisor.spec.full_name, FunctionStats()).add(supervisor.stats())
         return found
+
+    def is_served(self, function: FunctionSpec | str) -> bool:
+        """Say whether everything for a call of it is open."""
+        spec = self._specs.get(function) if isinstance(function, str) else function
+        return getattr(spec, "identity", "") in self._supervisors
 
     # ---- the way to a supervisor
 

@@ -250,7 +250,7 @@ class TestWhatMayNotBe:
             future.add_done_callback(lambda _: sys.exit(1))
             future.result(5)
             assert manager.call(fake_spec(), b"x").body == b"x"
-        assert "the manager's thread has to raise nothing" in caplog.text
+        assert "the manager's loop has to raise nothing" in caplog.text
 
     def test_its_clock_before_it_runs(self) -> None:
         with pytest.raises(RuntimeError, match="entered first"):

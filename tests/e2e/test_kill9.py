@@ -72,6 +72,7 @@ import asyncio, sys
 from hotfn_core import FunctionSpec, Manager
 async def main():
     async with Manager() as manager:
+        print("up", flush=True)
         specs = [
             FunctionSpec(name="echo", format="http", command=(sys.argv[1],), max_concurrency=3),
             FunctionSpec(name="deaf", format="http", command=("sh", "-c", "trap '' TERM; sleep 987 & wait"),
@@ -90,8 +91,12 @@ def test_w46_when_hotfn_is_killed_its_functions_die(echo: str) -> None:
     dice = random.Random(SEED)
     seen = 0
     for _ in range(12):
-        runtime = subprocess.Popen([sys.executable, "-c", HOTFN, echo], stdin=subprocess.DEVNULL)
-        time.sleep(0.15 + dice.random() * 0.5)  # the random moment
+        argv = [sys.executable, "-c", HOTFN, echo]
+        runtime = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert runtime.stdout is not None
+        with runtime.stdout:
+            assert runtime.stdout.readline()
+        time.sleep(dice.random() * 0.5)  # the random moment
         family = psutil.Process(runtime.pid).children(recursive=True)
         os.kill(runtime.pid, signal.SIGKILL)
         runtime.wait()
