@@ -17,6 +17,7 @@ from .executor import PYTHON, Executor
 from .model import FunctionSpec, HeadersLike, Reply
 from .sharedloop import OWN_THREAD, Closed, SharedLoop
 from .stats import FunctionStats
+from .work import Told
 
 __all__ = ["PYTHON", "Closed", "Executor", "Manager"]
 
@@ -98,7 +99,14 @@ class Manager:
         `cancel` of the future cancels the call also when it runs: its copy is stopped then. Its callbacks run on the
         manager's thread, so they may not wait for another call.
         """
-        return self._shared.submit(self._manager.call(function, body, **options))
+        return self._shared.submit(
+            self._manager.call(function, body, **options), lambda: self._manager.is_served(function)
+        )
+
+    def begin(self, function: FunctionSpec | str, body: bytes, told: Told) -> Callable[[], None]:
+        """Call a function and have its end told on the manager's loop, perhaps before this returns: the reply and None,
+        or None and the error. Returns what cancels the call."""
+        return self._shared.begin(self._manager.call(function, body), told, lambda: self._manager.is_served(function))
 
     def new_future(self) -> Future[Any]:
         """Return a future for somebody who waits for what this manager does."""

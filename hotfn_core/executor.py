@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import threading
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor as StandardExecutor
@@ -17,6 +18,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from . import worker
 from .errors import ConfigError
 from .model import FunctionSpec, Reply
+from .work import Told
 
 PYTHON = (sys.executable, str(Path(worker.__file__)))
 """The command of a function whose copies run Python calls: this very Python."""
@@ -28,7 +30,7 @@ T = TypeVar("T")
 class Caller(Protocol):
     """The manager, as far as an Executor needs it."""
 
-    def submit(self, function: FunctionSpec | str, body: bytes, /) -> Future[Reply]: ...
+    def begin(self, function: FunctionSpec | str, body: bytes, told: Told, /) -> Callable[[], None]: ...
 
     def new_future(self) -> Future[Any]: ...
 
@@ -50,14 +52,14 @@ class Hold:
     """What a future has of its call: enough to end it. It knows no future, or each would keep the other alive."""
 
     def __init__(self) -> None:
-        self.call: Future[Reply] | None = None
+        self.cancel: Callable[[], None] | None = None
 
     def let_go(self, future: Future[Any]) -> None:
         """The future has ended; when it was cancelled its call ends as well."""
         if future.cancelled():
             future.set_running_or_notify_cancel()  # else who waits for several futures is not told
-            if self.call is not None:
-                self.call.cancel()
+            if self.cancel is not None:
+                self.cancel()
 
 
 class Task:
@@ -66,19 +68,22 @@ class Task:
     def __init__(self, body: bytes, future: Future[Any]) -> None:
         self.future = future
         self.body = body
+        self.over = False  # its place is free again
         self.hold = Hold()
         self.future.add_done_callback(self.hold.let_go)
 
-    def begun(self, call: Future[Reply]) -> None:
+    def begun(self, cancel: Callable[[], None]) -> None:
         """A copy has it, or will: the body is not needed here any more."""
         self.body = b""
-        self.hold.call = call
+        self.hold.cancel = cancel
         if self.future.cancelled():  # just now
-            call.cancel()
+            cancel()
+        if self.future.done():  # it has ended before this was said
+            self.hold.cancel = None
 
     def end(self, outcome: Any, error: BaseException | None) -> None:
         """Tell the outcome, if anybody still wants it."""
-        self.hold.call = None
+        self.hold.cancel = None
         try:
             if error is None:
                 self.future.set_result(outcome)
@@ -96,9 +101,10 @@ class Executor(StandardExecutor):
     `Future.cancel` also ends a call that runs; a copy that dies fails its own call (InstanceExited) and no other;
     copies are recycled by `max_calls` and `max_age`, and end when they are idle. What is submitted waits here until a
     copy may take it. It waits in the function's own queue, where `max_queue` and `queue_timeout` count, only when
-    others call the function as well, or when a copy takes long to stop. Results are unpickled in this process: the copies
-    have to run your own code, and nobody else's. The methods may be called from any thread; `shutdown` that waits not
-    from a future's callback, which would wait for itself (RuntimeError). A forked child makes an executor of its own.
+    others call the function as well, or when a copy takes long to stop. Results are unpickled in this process: the
+    copies have to run your own code, and nobody else's. The methods may be called from any thread;
+    `shutdown` that waits not from a future's callback, which would wait for itself (RuntimeError). A forked child makes
+    an executor of its own.
     """
 
     def __init__(self, caller: Caller, spec: FunctionSpec) -> None:
@@ -155,15 +161,14 @@ class Executor(StandardExecutor):
         """Hand over what waits, as much as there may be copies for."""
         while (task := self._next()) is not None:
             try:
-                call = self._caller.submit(self._spec, task.body)
+                cancel = self._caller.begin(self._spec, task.body, partial(self._called, task))
             except RuntimeError as error:  # the manager is closed
                 self._done(task, None, error)
             except BaseException as error:  # an interrupt: the place is free again, and whoever submits is told
                 self._done(task, None, error)
                 raise
             else:
-                task.begun(call)
-                call.add_done_callback(partial(self._called, task))
+                task.begun(cancel)
 
     def _next(self) -> Task | None:
         """Take the next call that somebody wants and that there may be a copy for."""
@@ -176,15 +181,15 @@ class Executor(StandardExecutor):
             self._changed.notify_all()
         return None
 
-    def _called(self, task: Task, call: Future[Reply]) -> None:
+    def _called(self, task: Task, reply: Reply | None, error: BaseException | None) -> None:
         """A call has ended: tell who waits for it, and let the next one begin. Runs on the manager's loop."""
-        if call.cancelled():
+        if reply is not None:
+            self._done(task, *_outcome(reply))
+        elif isinstance(error, CancelledError):
             task.future.cancel()
             self._done(task, None, None)
-        elif (error := call.exception()) is not None:
-            self._done(task, None, error)
         else:
-            self._done(task, *_outcome(call.result()))
+            self._done(task, None, error)
         self._go_on()
 
     def _done(self, task: Task, outcome: Any, error: BaseException | None) -> None:
@@ -193,7 +198,8 @@ class Executor(StandardExecutor):
             task.end(outcome, error)
         finally:
             with self._changed:
-                self._running -= 1
+                self._running -= not task.over  # an interrupted submit frees it, and then the end of the call
+                task.over = True
                 self._changed.notify_all()
 
     def _check_process(self) -> None:

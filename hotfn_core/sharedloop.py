@@ -11,43 +11,72 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .turns import OWN_THREAD, Closed, Turns
+from .work import Told, Work
 
 __all__ = ["OWN_THREAD", "Closed", "SharedLoop"]
 
 T = TypeVar("T")
 
 
+def _never() -> bool:
+    return False
+
+
 class SharedLoop(Turns):
-    """Runs work on a loop. Every method may be called from any thread."""
+    """Runs work on a loop. Every method may be called from any thread.
 
-    def run(self, work: Coroutine[Any, Any, T], is_bare: Callable[[], bool] | None = None) -> T:
-        """Run work on the loop and wait for its end. What interrupts the waiting cancels it.
+    `is_bare` is said of work as in `Work`. Each method raises Closed, and RuntimeError in a forked child.
+    """
 
-        `is_bare` says, on the loop, whether the work awaits one future at the most and needs no task to be run in.
-        Raises Closed, or RuntimeError on the thread that runs the loop and in a forked child.
+    def __init__(self) -> None:
+        super().__init__()
+        self._going: set[Work] = set()
+
+    def run(self, coroutine: Coroutine[Any, Any, T], is_bare: Callable[[], bool] = _never) -> T:
+        """Run work and wait for its end. What interrupts the waiting cancels it.
+
+        Raises RuntimeError on the thread that runs the loop.
         """
         try:
             leads = self._lead()
         except BaseException:
-            work.close()
+            coroutine.close()
             raise
         if not leads:
-            return self._follow(work)
+            return self._follow(coroutine, is_bare)
         try:
-            return self._run_bare(work) if is_bare is not None and is_bare() else self._run_task(work)
+            return self._run_bare(coroutine) if is_bare() else self._run_task(coroutine)
         finally:
             self._leave()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run work on the loop. The future's `cancel` cancels it also when it has begun."""
+    def begin(
+        self, coroutine: Coroutine[Any, Any, Any], told: Told, is_bare: Callable[[], bool] = _never
+    ) -> Callable[[], None]:
+        """Run work, and have its end told on the loop, perhaps before this returns. Returns what cancels it."""
+
+        def end(result: Any, error: BaseException | None) -> None:
+            with self._gate:
+                self._submitted -= 1
+            told(result, error)
+
+        work = Work(coroutine, end, is_bare, self._going)
+        try:
+            leads = not self.is_running_here() and self._lead(ask=False)
+        except BaseException:
+            coroutine.close()
+            raise
+        if leads:
+            self._begin_here(work)
+        else:
+            self._hand_over(work)
+        return partial(self._soon, work.cancel)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T], is_bare: Callable[[], bool] = _never) -> Future[T]:
+        """Run work. The future's `cancel` cancels it also when it has begun."""
         future: Future[T] = self.new_future()
-
-        def begin() -> None:
-            task = self.loop.create_task(work)
-            task.add_done_callback(partial(self._end, future))
-            future.add_done_callback(partial(self._give_up, task))
-
-        self._post(work, begin)
+        cancel = self.begin(coroutine, partial(settle, future), is_bare)
+        if not future.done():
+            future.add_done_callback(lambda future: cancel() if future.cancelled() else None)
         return future
 
     def new_future(self) -> Future[Any]:
@@ -70,23 +99,37 @@ class SharedLoop(Turns):
             self._leave()
         return True
 
-    def _run_bare(self, work: Coroutine[Any, Any, T]) -> T:
+    # ---- leading
+
+    def _begin_here(self, work: Work) -> None:
         try:
-            future = work.send(None)
+            with self._gate:
+                self._submitted += 1
+            work.begin(self.loop)
+        finally:
             try:
-                while not future.done():
-                    self._round()
-            except BaseException:
-                with contextlib.suppress(asyncio.CancelledError):
-                    work.throw(asyncio.CancelledError())
+                self._leave()
+            except KeyboardInterrupt:
+                self._soon(work.cancel)
                 raise
-            work.send(None)
+
+    def _run_bare(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        # As Work does it, without being told: this is the hot path.
+        try:
+            while True:
+                future = coroutine.send(None)
+                try:
+                    while not future.done():
+                        self._round()
+                except BaseException:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        coroutine.throw(asyncio.CancelledError())
+                    raise
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        raise AssertionError("it awaits more than one future")
 
-    def _run_task(self, work: Coroutine[Any, Any, T]) -> T:
-        task = self.loop.create_task(work)
+    def _run_task(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = self.loop.create_task(coroutine)
         try:
             while not task.done():
                 self._round()
@@ -97,48 +140,59 @@ class SharedLoop(Turns):
 
     # ---- following
 
-    def _follow(self, work: Coroutine[Any, Any, T]) -> T:
+    def _follow(self, coroutine: Coroutine[Any, Any, T], is_bare: Callable[[], bool]) -> T:
         """Have another thread run work, and wait."""
         # A bare lock instead of a Future: half of what handing over costs is a Future's condition.
         done = threading.Lock()
         done.acquire()
-        tasks: list[asyncio.Task[T]] = []
+        outcome: list[Any] = []
 
-        def begin() -> None:
-            task = self.loop.create_task(work)
-            tasks.append(task)
-            task.add_done_callback(lambda _: done.release())
+        def told(*end: Any) -> None:
+            outcome.extend(end)
+            done.release()
 
+        work = Work(coroutine, told, is_bare, self._going)
         try:
-            self._post(work, begin, follower=done)
+            self._hand_over(work, done)
             done.acquire()
         except BaseException:
-            self._soon(lambda: [task.cancel() for task in tasks])
+            self._soon(work.cancel)
             raise
         finally:
             with self._gate:
                 self._followers.discard(done)
+        result: T
+        result, error = outcome
+        if error is None:
+            return result
         try:
-            return tasks[0].result()
+            raise error
         finally:
-            tasks.clear()  # as in _run_task
+            outcome.clear()  # or the error, its traceback and this frame would hold each other
+            del error
 
-    def _end(self, future: Future[T], task: asyncio.Task[T]) -> None:
-        """Tell a future how its work ended."""
-        with self._gate:
-            self._submitted -= 1
-        if task.cancelled():
-            future.cancel()
-        if not future.set_running_or_notify_cancel():
-            return
-        if (error := task.exception()) is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(task.result())
+    def _finish(self) -> None:
+        self.loop.finish(self._going)
 
-    def _give_up(self, task: asyncio.Task[Any], future: Future[Any]) -> None:
-        if future.cancelled():
-            self._soon(task.cancel)
+    def _hand_over(self, work: Work, follower: threading.Lock | None = None) -> None:
+        """Have work begun by whoever runs the loop."""
+        try:
+            self._post(partial(work.begin, self.loop), follower)
+        except BaseException:
+            work.abandon()
+            raise
+
+
+def settle(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    """Tell a future how its work has ended."""
+    if isinstance(error, asyncio.CancelledError):
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 class _SharedFuture(Future[T]):

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import sys
 from asyncio import _set_running_loop  # Python's own name for what other loops may call
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
+
+from .work import Work
 
 log = logging.getLogger("hotfn")
 
@@ -45,15 +47,18 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         except SystemExit:  # of an observer or of a future's callback, whose business the thread is not
             log.exception(RAISED)
 
-    def finish(self) -> None:
-        """Run what is left to its end, and close."""
+    def finish(self, going: Collection[Work]) -> None:
+        """Run what is left to its end, and close. What goes on for ever is cancelled, of plugins as well."""
         for patience in (END_SECONDS, 1.0):
-            self.survive(lambda: self.run_until_complete(asyncio.sleep(0)))  # what was handed over becomes a task
-            if tasks := asyncio.all_tasks(self):  # of plugins as well: those that go on for ever are cancelled
+            self.survive(lambda: self.run_until_complete(asyncio.sleep(0)))  # what was handed over begins
+            if tasks := asyncio.all_tasks(self):
                 self.survive(partial(self.run_until_complete, asyncio.wait(tasks, timeout=patience)))
-                for task in asyncio.all_tasks(self):
-                    task.cancel()
+            for task in asyncio.all_tasks(self):
+                task.cancel()
+            for one in [*going]:
+                one.cancel()
         self.survive(lambda: self.run_until_complete(self.shutdown_asyncgens()))
+        self.survive(lambda: self.run_until_complete(self.shutdown_default_executor()))  # as asyncio.run does
         self.close()
 
     @staticmethod

@@ -16,7 +16,7 @@ import contextlib
 import os
 import threading
 from asyncio import _get_running_loop  # it raises nothing where there is none
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from typing import Any, TypeVar
@@ -102,8 +102,9 @@ class Turns:
 
     # ---- leading
 
-    def _lead(self, mine: int = 0) -> bool:
-        """Take the turn, if that is possible at once or nearly. `mine` of what was submitted is the caller's."""
+    def _lead(self, mine: int = 0, *, ask: bool = True) -> bool:
+        """Take the turn, if that is possible at once or, with `ask`, nearly. `mine` of what was submitted is the
+        caller's."""
         me = get_ident()
         if self._pid != os.getpid():
             raise RuntimeError(FORKED) if self._pid else Closed
@@ -112,7 +113,7 @@ class Turns:
         if _get_running_loop() is not None or (me == MAIN and not self._interrupts.hold()):
             return False
         again, self._last = self._last == me, me
-        if not self._turn.acquire(blocking=False) and not (again and self._ask(mine)):
+        if not self._turn.acquire(blocking=False) and not (ask and again and self._ask(mine)):
             self._interrupts_again(me)
             return False
         if not self._open:
@@ -154,24 +155,18 @@ class Turns:
 
     # ---- handing over
 
-    def _post(
-        self, work: Coroutine[Any, Any, Any], begin: Callable[[], None], follower: threading.Lock | None = None
-    ) -> None:
-        """Hand work to the loop, if that is there to take it."""
-        try:
-            if self._pid and self._pid != os.getpid():
-                raise RuntimeError(FORKED)
-            with self._gate:
-                if not self._open:
-                    raise Closed
-                self.loop.call_soon_threadsafe(begin)
-                if follower is None:
-                    self._submitted += 1
-                else:
-                    self._followers.add(follower)
-        except BaseException:
-            work.close()
-            raise
+    def _post(self, begin: Callable[[], None], follower: threading.Lock | None) -> None:
+        """Hand something to the loop, if that is there to take it."""
+        if self._pid and self._pid != os.getpid():
+            raise RuntimeError(FORKED)
+        with self._gate:
+            if not self._open:
+                raise Closed
+            self.loop.call_soon_threadsafe(begin)
+            if follower is None:
+                self._submitted += 1
+            else:
+                self._followers.add(follower)
         if follower is not None and not self._turn.locked():
             self._bell.set()
 
@@ -191,7 +186,11 @@ class Turns:
             self._nap()
         with self._turn:
             self._runner = get_ident()
-            self.loop.finish()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Run what is left on the loop to its end: those who wait are told."""
+        self.loop.finish(())
 
     def _serve(self) -> None:
         """Run the loop until a caller wants to, or to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import resource
@@ -11,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from hotfn_core import CallReport, Reply, hookimpl
+from hotfn_core import CallReport, Reply, hookimpl, steppedloop
 from hotfn_core.blocking import Manager
+from hotfn_core.sharedloop import SharedLoop
 from hotfn_core.testing import Behaviour, FakeDriver, FakePlugin, fake_spec
 
 SLOW = Behaviour(answer=60)
@@ -163,12 +166,37 @@ class TestFutures:
                 assert future.result(10).body == b"x"
 
 
+class TestTheEnd:
+    def test_what_would_never_end_is_cancelled_and_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(steppedloop, "END_SECONDS", 0.1)
+        told: list[BaseException | None] = []
+        shared = SharedLoop()
+        shared.start()
+
+        async def forever() -> None:
+            await asyncio.get_running_loop().create_future()
+
+        for is_bare in (True, False):
+            shared.begin(forever(), lambda _, error: told.append(error), partial(bool, is_bare))
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(shared.run, forever())
+            stopping = pool.submit(shared.stop)
+            shared.stop()
+            stopping.result(20)
+        assert [type(one) for one in [*told, waiting.exception()]] == [asyncio.CancelledError] * 3
+
+
 class TestInterrupts:
     def test_one_in_the_middle_of_a_step_waits_for_its_end(self) -> None:
         strike = iter([False] * 3 + [True])
         main = threading.main_thread().ident
         assert main is not None
-        threads = Threads(lambda: next(strike, False) and signal.pthread_kill(main, signal.SIGINT))
+
+        def strikes() -> None:
+            if next(strike, False):
+                signal.pthread_kill(main, signal.SIGINT)
+
+        threads = Threads(strikes)
         with managed(None, threads) as manager, interrupts():
             for _ in range(3):
                 manager.call(fake_spec())
