@@ -6,6 +6,7 @@ left in a pipe when its writer has exited can be read to the last byte and no fu
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -17,6 +18,16 @@ from collections.abc import Callable
 CHUNK = 65536
 """What a pipe of Linux holds unless it is told otherwise."""
 
+LARGE = 4 * CHUNK
+"""What a pipe is made to hold when a call or a reply was too large for it: fewer turns between the two processes. More
+is slower again, by the processor's caches."""
+
+MUCH = 2 * CHUNK - 4096
+"""What is read at once of a large reply: memory for more than 128 KiB comes from the kernel anew each time."""
+
+SMALL = CHUNK // 16
+"""Two reads in a row that are smaller than this say that the large replies are over."""
+
 HIGH_WATER = 65536
 """Bytes held for a copy that does not take them, above which a producer should wait."""
 
@@ -24,7 +35,7 @@ HIGH_WATER = 65536
 class PipeReader:
     """Passes on what is written to a pipe. Reads when told to, and to the end in `finish`."""
 
-    __slots__ = ("_deliver", "_ended", "_fd", "_loop", "_reading")
+    __slots__ = ("_deliver", "_ended", "_fd", "_loop", "_reading", "_size", "_small")
 
     def __init__(
         self, loop: AbstractEventLoop, fd: int, deliver: Callable[[bytes], None], ended: Callable[[], None]
@@ -34,6 +45,8 @@ class PipeReader:
         self._deliver = deliver
         self._ended = ended
         self._reading = False
+        self._size = CHUNK  # of a read: memory is taken for all of it, so it is large only for a while
+        self._small = 0  # reads in a row, of a copy whose replies were large
 
     def resume(self) -> None:
         if not self._reading and self._fd >= 0:
@@ -59,14 +72,25 @@ class PipeReader:
 
     def _ready(self) -> None:
         try:
-            data = os.read(self._fd, CHUNK)
+            data = os.read(self._fd, self._size)
         except BlockingIOError:
             return
         if data:
+            if len(data) >= CHUNK or self._size != CHUNK:
+                self._adapt(len(data))
             self._deliver(data)
         else:
             self._close()
             self._ended()
+
+    def _adapt(self, size: int) -> None:
+        """Read more at once from now on, or as usual again."""
+        if self._size == CHUNK:
+            _enlarge(self._fd)
+            self._size = MUCH
+        self._small = self._small + 1 if size < SMALL else 0
+        if self._small > 1:
+            self._size = CHUNK
 
     def _close(self) -> None:
         self.pause()
@@ -77,13 +101,14 @@ class PipeReader:
 class PipeWriter:
     """Writes to a pipe what it takes at once and holds the rest, in order and without copying it."""
 
-    __slots__ = ("_ending", "_fd", "_loop", "_queue", "held")
+    __slots__ = ("_ending", "_fd", "_large", "_loop", "_queue", "held")
 
     def __init__(self, loop: AbstractEventLoop, fd: int) -> None:
         self._loop = loop
         self._fd = fd
         self._queue: deque[memoryview] = deque()
         self._ending = False
+        self._large = False
         self.held = 0
         """Bytes that the other side has not taken."""
 
@@ -93,7 +118,12 @@ class PipeWriter:
             return
         done = 0 if self._queue else self._push(data)
         if done < len(data):
-            self._hold(data, done)
+            if not (self._large or self._queue):
+                self._large = True
+                _enlarge(self._fd)
+                done += self._push(memoryview(data)[done:])
+            if done < len(data):
+                self._hold(data, done)
 
     def end(self) -> None:
         """Close the pipe behind what was written."""
@@ -143,6 +173,12 @@ class PipeWriter:
             self._loop.remove_writer(self._fd)
             if self._ending:
                 self.close()
+
+
+def _enlarge(fd: int) -> None:
+    """Have a pipe hold more. Whoever is not root may do that to some pipes only, and the rest work as before."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, LARGE)
 
 
 def _filled(fd: int) -> int:
