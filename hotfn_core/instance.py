@@ -21,7 +21,7 @@ from .errors import (
     ReplyTooLarge,
     said,
 )
-from .model import Call, Exit, FunctionSpec
+from .model import Call, Exit, FunctionSpec, Headers
 from .protocol import Connection, Event, ReplyBody, ReplyEnd, ReplyHead
 from .stderr import StderrReader
 
@@ -45,7 +45,7 @@ class Instance:
 
     `number` is its name in the rules, `id` its name for people. `container` is there once it was launched. `exit` is
     there once it is gone. `stop_reason` is why it was told to end, "" before. `trouble` is what it did wrong while it
-    had no call, for a log and an error message.
+    had no call, for a log and an error message. `heard` is for the owner: the last head and what it made of it.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class Instance:
         "_early",
         "_head",
         "_hot",
+        "_max_response",
         "_owner",
         "_size",
         "_spec",
@@ -62,6 +63,7 @@ class Instance:
         "closing",
         "container",
         "exit",
+        "heard",
         "id",
         "number",
         "served",
@@ -86,6 +88,7 @@ class Instance:
         self.call: Call | None = None
         self.closing = False  # it is being stopped: what it still says is nobody's
         self.exit: Exit | None = None
+        self.heard: tuple[ReplyHead | None, Headers | None] = (None, None)
         self.served = 0
         self.stop_reason: StopReason | Literal[""] = ""
         self.trouble = ""
@@ -95,6 +98,7 @@ class Instance:
         self._connection = connection
         self._stderr = stderr
         self._hot = hot
+        self._max_response = spec.max_response
         self._head: ReplyHead | None = None
         self._body: list[bytes] = []
         self._size = 0
@@ -156,16 +160,22 @@ class Instance:
         """Take bytes of a reply, and hand it over when it is whole."""
         if self.closing:
             return
-        if self.call is None and not self._hot:
+        call = self.call
+        if call is None and not self._hot:
             self._hold(data)
             return
+        reply: tuple[ReplyHead, bytes, ReplyEnd] | None = None
         try:
             events = self._connection.receive(data)
-            end = self._collect(events) if events else None
+            if len(events) == 3 and call is not None and not self._body:  # as most come: looked at in one step
+                reply = self._whole(*events)
+            end = self._collect(events) if events and reply is None else None
         except Exception as error:  # RemoteProtocolError, or a stranger's protocol that fails in its own way
             self._broken(error)
             return
-        if end is not None:
+        if reply is not None:
+            self._hand_over(call, *reply)  # type: ignore[arg-type]
+        elif end is not None:
             self._finish(end)
 
     def stderr_received(self, data: bytes) -> None:
@@ -192,7 +202,7 @@ class Instance:
         """A cold copy need not read its stdin to answer, so it may be faster than the call that is written to it."""
         self._early.append(data)
         self._size += len(data)
-        if self._size > self._spec.max_response:
+        if self._size > self._max_response:
             self._broken(self._too_large())
 
     def _too_large(self) -> ReplyTooLarge:
@@ -202,8 +212,6 @@ class Instance:
         """Take parts of a reply and return its end when it is whole. Raises RemoteProtocolError for what is none."""
         if self.call is None:
             raise RemoteProtocolError("it answered when nobody had asked")
-        if len(events) == 3 and not self._body and (whole := self._whole(events)) is not None:
-            return whole
         end: ReplyEnd | None = None
         for event in events:
             if end is not None:
@@ -219,36 +227,37 @@ class Instance:
                 end = event  # type: ignore[assignment]
             else:
                 raise RemoteProtocolError(f"the protocol reports {event!r}, which is no event")
-        if self._size > self._spec.max_response:
+        if self._size > self._max_response:
             raise self._too_large()
         if end is not None and self._head is None:
             raise RemoteProtocolError("the protocol reports a reply without a head")
         return end
 
-    def _whole(self, events: Sequence[Event]) -> ReplyEnd | None:
-        """Take a whole reply in one step, as most come. Returns None for what must be looked at event by event."""
-        head, piece, end = events
+    def _whole(self, head: Event, piece: Event, end: Event) -> tuple[ReplyHead, bytes, ReplyEnd] | None:
+        """Return a whole reply, None for what must be looked at event by event."""
         if head.__class__ is ReplyHead and piece.__class__ is ReplyBody and end.__class__ is ReplyEnd:
-            data: bytes = piece[0]
-            if len(data) <= self._spec.max_response:
-                self._head = head
-                self._body.append(data)
-                return end
+            body: bytes = piece[0]
+            if len(body) <= self._max_response:
+                return head, body, end
         return None
 
     def _finish(self, end: ReplyEnd) -> None:
-        """Hand the reply over. The owner may begin the next call inside of that."""
-        head, body, call = self._head, self._body, self.call
-        assert head is not None
-        assert call is not None
+        """Hand over the reply that has come in pieces."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        assert self.call is not None
+        assert self._head is not None
+        self._body, self._size = [], 0
+        self._hand_over(self.call, self._head, body, end)
+
+    def _hand_over(self, call: Call, head: ReplyHead, body: bytes, end: ReplyEnd) -> None:
+        """Tell the owner, who may begin the next call inside of that."""
         retire: StopReason | None = None
         if end.excess:
             retire = "excess_output"
         elif not (end.reusable and self._hot):
             retire = "recycled"
         self.call = self._head = None
-        self._body, self._size = [], 0
-        self._owner.reply_received(self, call.id, head, body[0] if len(body) == 1 else b"".join(body), retire)
+        self._owner.reply_received(self, call.id, head, body, retire)
 
     def _broken(self, error: Exception, idle: StopReason = "excess_output") -> None:
         """The copy is out of step: it ends, and the call it has with it. `idle` is the reason when it has none."""

@@ -161,7 +161,9 @@ class Ledger:
         copy.last = not self.hot or copy.calls == self.spec.max_calls
         waiter.copy = copy
         self.busy += 1
-        expires = min(now + self.spec.timeout, waiter.deadline)
+        expires = now + self.spec.timeout
+        if waiter.deadline < expires:  # noqa: PLR1730 -- the hot path
+            expires = waiter.deadline
         self._deadlines.set(copy, expires)
         if copy is self._fresh:
             cold = "first" if copy.reason == "min_instances" else copy.reason
@@ -175,8 +177,9 @@ class Ledger:
         copy.phase = "idle"
         self._idle.append(copy)
         until = now + self.spec.idle_timeout
-        copy.idle_until = until if copy.calls else min(until, copy.idle_until)
-        due = min(copy.idle_until, copy.expires_at)
+        if copy.calls or until < copy.idle_until:
+            copy.idle_until = until
+        due = copy.idle_until if copy.idle_until < copy.expires_at else copy.expires_at  # noqa: FURB136
         if self._freezes:
             due = min(due, self._freeze_later(now, copy))
         self._deadlines.set(copy, due)

@@ -194,7 +194,8 @@ class SupervisorState(Resting):
     def _match(self, now: float) -> None:
         """Give waiting calls to idle copies: the oldest call to the copy that was used last."""
         while self._waiting and self._idle:
-            waiter = self._idle[-1].call or self._oldest()  # a cold copy was started for one call and gets that
+            # A cold copy was started for one call and gets that.
+            waiter = self._idle[-1].call or next(iter(self._waiting.values()))
             if waiter.deadline <= now:
                 self._fail(now, waiter, "queue_timeout", RETRY_SATURATED)
                 continue

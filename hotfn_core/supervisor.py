@@ -140,7 +140,11 @@ class Supervisor:
         self._ok += 1
         future, assigned, cold = pending.future, pending.assigned, pending.cold
         if not future.done():
-            headers = Headers.of_pairs((*self._static, *head.headers) if self._static else head.headers)
+            if instance.heard[0] is head:  # a protocol may give the same one again, when nothing in it has changed
+                headers = instance.heard[1]
+            else:
+                headers = Headers.of_pairs((*self._static, *head.headers) if self._static else head.headers)
+                instance.heard = (head, headers)
             queued, started = assigned - pending.arrived, 0.0
             if cold:
                 started = pending.started

@@ -179,7 +179,7 @@ def test_writable_turns_at_the_mark(local: Local) -> None:
             written += 1000
         held = copy.container._stdin.held  # type: ignore[attr-defined]
         assert HIGH_WATER <= held < HIGH_WATER + 1000
-        assert 0 < written - held <= 65536  # what the pipe itself has taken
+        assert 0 < written - held <= 4 * 65536  # what the pipe itself has taken
 
     local(body)
 
