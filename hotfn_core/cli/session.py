@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import signal
 import stat
@@ -14,20 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hotfn_core.loops import new_event_loop
 from hotfn_core.manager import Manager
 from hotfn_core.model import FunctionSpec
 
 from . import progress
 from .common import EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_USAGE
 from .formats import LineBody, json_line, raw_body
+from .hosting import DRAIN_LIMIT, STDERR, STDIN, STDOUT, handling_signals, run_on_loop
 from .messages import FunctionStderr, Messages
 from .pipeline import CannotStart, Pipeline
 from .source import InputError, Lines, Repeated, Source, read_body
 from .tally import Tally
 
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
-_DRAIN_LIMIT = 30.0  # seconds from the first signal until what it waits for is ended
 _WRITE_LIMIT = 1.0  # seconds from the second signal until replies that nobody takes are given up
 
 
@@ -49,21 +46,7 @@ class Plan:
 
 def execute(plan: Plan) -> int:
     """Run the plan on an event loop of its own, uvloop's where it is installed. Returns the exit status."""
-    _occupy_standard_descriptors()
-    if not logging.root.handlers:  # nobody asked for more: what goes wrong with calls is reported, not logged
-        logging.getLogger("hotfn").setLevel(logging.ERROR)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_Session(plan).run())
-
-
-def _occupy_standard_descriptors() -> None:
-    """Open what the parent has closed (`hotfn run <&-`), so that nothing else gets the number: reading it finds the
-    end, writing it fails."""
-    for fd in (_STDIN, _STDOUT, _STDERR):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # takes the lowest number, which is this one
+    return run_on_loop(_Session(plan).run)
 
 
 class _Session:
@@ -84,10 +67,10 @@ class _Session:
         Raises the HotfnError for which nothing could be run.
         """
         self._task = asyncio.current_task()
-        self._messages = Messages(_STDERR)
+        self._messages = Messages(STDERR)
         self._tally = Tally(self._messages.line, lines=self._plan.each_line)
         try:
-            with self._handling_signals():
+            with handling_signals(self._signalled):
                 status = await self._guarded()
             self._report()
             return status
@@ -130,7 +113,7 @@ class _Session:
         lines = LineBody()
         form = json_line if plan.jsonl else lines if plan.each_line else raw_body
         call = functools.partial(manager.call, plan.spec, **plan.call)
-        self._pipeline = Pipeline(source, call, self._tally.record, form, _STDOUT, plan.parallel)
+        self._pipeline = Pipeline(source, call, self._tally.record, form, STDOUT, plan.parallel)
         async with self._progress(source):
             await self._pipeline.run()
         self._longer = lines.longer
@@ -152,7 +135,7 @@ class _Session:
     def _input(self) -> Iterator[int]:
         path = self._plan.input
         if path is None:
-            yield _STDIN
+            yield STDIN
             return
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -171,18 +154,6 @@ class _Session:
             self._messages.line("reading the body from the terminal; Ctrl-D ends it")
         return Repeated(await read_body(fd, limit), self._plan.calls)
 
-    @contextlib.contextmanager
-    def _handling_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self._signalled, number)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal lets the calls in flight finish, for a while; the second one ends them."""
         self._signals.append(number)
@@ -192,7 +163,7 @@ class _Session:
         self._pipeline.stop()
         if flying := self._pipeline.in_flight:
             self._messages.line(f"{number.name}: finishing {flying} calls; once more ends them at once")
-        asyncio.get_running_loop().call_later(_DRAIN_LIMIT, self._kill)
+        asyncio.get_running_loop().call_later(DRAIN_LIMIT, self._kill)
 
     def _kill(self) -> None:
         """End the calls in flight: each is reported as aborted, and the replies that wait behind it are written, if

@@ -1,4 +1,4 @@
-"""From the options of `hotfn run` to a FunctionSpec: the configuration, or nothing, with the options on top."""
+"""From the options of a command to a FunctionSpec: the configuration, or nothing, with the options on top."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from hotfn_core.config import find_config, load_config
 from hotfn_core.errors import ConfigError
 from hotfn_core.model import FunctionSpec
 
-_NAMELESS = "run"
 _OPTION_OF = {"driver_options": "--driver-option", "command": "COMMAND", "name": "FUNCTION"}
 
 
 def resolve(
-    config_path: Path | None, function: str, command: Sequence[str], options: Mapping[str, Any]
+    config_path: Path | None,
+    function: str,
+    command: Sequence[str],
+    options: Mapping[str, Any],
+    verb: str = "run",
 ) -> FunctionSpec:
     """Return the function to run. `options` are fields of FunctionSpec; those that are None were not given.
+    `verb` is the command that asks: its name is that of a function without one.
 
     Raises ConfigError, with the name of the option where one is to blame.
     """
     given = {field: value for field, value in options.items() if value is not None and value != {}}
     if command:
         given["command"] = tuple(command)
-    base = _configured(config_path, function, given)
+    base = _configured(config_path, function, given, verb)
     try:
-        return base.replace(**_merged(base, given)) if base else _from_options(function, given)
+        return base.replace(**_merged(base, given)) if base else _from_options(function or verb, given)
     except ConfigError as error:
         if error.field not in given and error.field not in _OPTION_OF:
             raise
@@ -35,7 +39,7 @@ def resolve(
         raise ConfigError(f"{option}: {error.message}", field=error.field) from None
 
 
-def _configured(path: Path | None, function: str, given: Mapping[str, Any]) -> FunctionSpec | None:
+def _configured(path: Path | None, function: str, given: Mapping[str, Any], verb: str) -> FunctionSpec | None:
     """Return the function of the configuration, or None when the options describe one of their own."""
     complete = bool(given.get("command") or given.get("image"))
     if path is None:
@@ -44,22 +48,22 @@ def _configured(path: Path | None, function: str, given: Mapping[str, Any]) -> F
         path = find_config()
     if path is None:
         if not complete:
-            raise ConfigError(_nothing_to_run(function))
+            raise ConfigError(_nothing_to_run(function, verb))
         return None
     return load_config(path).function(function)
 
 
-def _nothing_to_run(function: str) -> str:
+def _nothing_to_run(function: str, verb: str) -> str:
     what = f'function "{function}"' if function else "what to run"
     return (
         f"{what}: there is no functions.toml or func.yaml here; name one with -c, or give the command itself: "
-        f"hotfn run -- {function or 'COMMAND [ARG]...'}"
+        f"hotfn {verb} -- {function or 'COMMAND [ARG]...'}"
     )
 
 
 def _from_options(function: str, given: dict[str, Any]) -> FunctionSpec:
     app, _, name = function.rpartition("/")
-    fields = {"name": name or _NAMELESS, **({"app": app} if app else {}), **given}
+    fields = {"name": name, **({"app": app} if app else {}), **given}
     if "image" in fields:
         fields.setdefault("driver", "docker")
     return FunctionSpec(**fields)

@@ -10,9 +10,9 @@ from hotfn_core.errors import CallError
 from hotfn_core.model import Reply
 
 from .histogram import Histogram
+from .texts import one_line, refusal, span_text
 
 _REPORTED = 10  # failed calls of one kind that get a line of their own
-_MESSAGE_CHARS = 1000
 
 
 class Tally:
@@ -47,13 +47,13 @@ class Tally:
         if outcome.status >= 400:
             self._statuses[outcome.status] += 1
             if outcome.status >= 500:
-                self._failure(index, f"status_{outcome.status}", f"the function answered {_excerpt(outcome.body)}")
+                self._failure(index, f"status_{outcome.status}", refusal(outcome.body))
 
     def _failure(self, index: int, code: str, message: str) -> None:
         self.failed[code] += 1
         if self.failed[code] <= _REPORTED:
             line = f" (line {index + 1})" if self._lines else ""
-            self._say(f"call {index}{line}: {code}: {_one_line(message)}")
+            self._say(f"call {index}{line}: {code}: {one_line(message)}")
 
     def rest(self) -> Iterator[str]:
         """Yield a line for each kind of failure of which not every call was reported."""
@@ -68,7 +68,7 @@ class Tally:
         """
         seconds = max(self._ended - self._began, 1e-9)
         failed = self.failed.total()
-        rate = f" in {_span(seconds)}, {self.calls / seconds:,.0f} calls/s" if self.calls else ""
+        rate = f" in {span_text(seconds)}, {self.calls / seconds:,.0f} calls/s" if self.calls else ""
         yield f"calls      {self.calls:,}{rate}"
         yield f"ok         {self.calls - failed:,}"
         yield f"failed     {failed:,}{_listed(self.failed)}"
@@ -77,26 +77,10 @@ class Tally:
         yield f"instances  {launched:,} launched"
         yield f"cold       {self.cold:,}"
         if self._spans.count:
-            points = "  ".join(f"p{percent} {_span(self._spans.percentile(percent))}" for percent in (50, 90, 99))
-            yield f"latency    {points}  max {_span(self._spans.max)}"
+            points = "  ".join(f"p{percent} {span_text(self._spans.percentile(percent))}" for percent in (50, 90, 99))
+            yield f"latency    {points}  max {span_text(self._spans.max)}"
 
 
 def _listed(counts: Counter[str] | dict[str, int]) -> str:
     text = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
     return f" ({text})" if text else ""
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 1e-6:.3g} us"
-
-
-def _excerpt(body: bytes) -> str:
-    return body[:200].decode("utf-8", "backslashreplace") or "with an empty body"
-
-
-def _one_line(message: str) -> str:
-    text = " | ".join(part for part in message.splitlines() if part.strip()).replace(": | ", ": ")
-    return text if len(text) <= _MESSAGE_CHARS else text[:_MESSAGE_CHARS] + "..."

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from hotfn_core import __version__
 from hotfn_core.cli import cli
-from hotfn_core.cli.run import _split
+from hotfn_core.cli.options import split_dashes
 from hotfn_core.registry import Registry
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -95,7 +95,7 @@ class TestDashes:
         ],
     )
     def test_the_command_is_untouched(self, args: list[str], before: list[str], command: Sequence[str]) -> None:
-        assert _split(args) == (before, command)
+        assert split_dashes(args) == (before, command)
 
     def test_options_of_the_command_are_the_commands(self, hotfn: Run) -> None:
         assert hotfn("run", "--", "echo", "--stats", "--", "-c").stdout == b"--stats -- -c\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from hotfn_core import CallError, CallTimeout, ConfigError, Headers, LaunchFailed, Reply, TooLarge
 from hotfn_core.cli.formats import LineBody, json_line, raw_body
-from hotfn_core.cli.histogram import Histogram
 from hotfn_core.cli.messages import Messages
 from hotfn_core.cli.output import HIGH_WATER, Output
 from hotfn_core.cli.pipeline import CannotStart, Pipeline
@@ -28,21 +26,6 @@ from hotfn_core.cli.tally import Tally
 
 def reply(body: bytes = b"", status: int = 200, **fields: Any) -> Reply:
     return Reply(status, Headers(), body, **fields)
-
-
-class TestHistogram:
-    @given(st.lists(st.floats(0, 3e6), min_size=1, max_size=200), st.integers(1, 100))
-    def test_a_percentile_is_right_to_one_percent(self, spans: list[float], percent: int) -> None:
-        histogram = Histogram()
-        for span in spans:
-            histogram.add(span)
-        exact = sorted(spans)[math.ceil(len(spans) * percent / 100) - 1]
-        bound = max(exact, 1e-6) if exact < 2.6e6 else max(spans)
-        assert min(exact, 2.5e6) / 1.011 - 1e-6 <= histogram.percentile(percent) <= bound * 1.011
-        assert histogram.max == max(spans)
-
-    def test_of_nothing(self) -> None:
-        assert Histogram().percentile(99) == 0
 
 
 class Wire:
