@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BUILT_IN = {
     "run": "hotfn_core.cli.run:run",
+    "bench": "hotfn_core.cli.bench.command:bench",
     "plugins": "hotfn_core.cli.plugins:plugins",
     "check": "hotfn_core.cli.check:check",
     "gc": "hotfn_core.cli.gc:gc",
@@ -113,6 +114,7 @@ def cli() -> None:
     Examples:
       hotfn run -- wc -c < README.md            one call: the body is stdin
       hotfn run -c functions.toml lines --each-line --stats < words.txt
+      hotfn bench -c functions.toml lines       how fast is it?
       hotfn plugins                             what is installed, and is it well?
       hotfn check -c functions.toml             is the configuration right?
     """  # noqa: D301  # click needs the backspace itself

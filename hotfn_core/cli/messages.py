@@ -10,6 +10,7 @@ from hotfn_core.hookspecs import StderrLine, hookimpl
 from .output import Output
 
 _DRAIN_SECONDS = 2.0
+_ERASE = "\r\x1b[K"  # what stands in the terminal's line
 
 
 class Messages:
@@ -22,6 +23,7 @@ class Messages:
         self._output = Output(fd, lambda: None)
         self._output.eager = True
         self._dropped = 0
+        self._live = ""
         self.divert: Callable[[str], None] | None = None
 
     def line(self, text: str) -> None:
@@ -34,7 +36,16 @@ class Messages:
             if self._dropped:
                 text = f"[hotfn: {self._dropped} lines dropped: stderr is read too slowly]\n{text}"
                 self._dropped = 0
-            self._output.put(text.encode("utf-8", "backslashreplace") + b"\n")
+            self._put(f"{_ERASE}{text}\n{self._live}" if self._live else f"{text}\n")
+
+    def live(self, text: str) -> None:
+        """Have `text` stand below all lines, in the place of what stood there. For terminals."""
+        if text != self._live and not self._output.full:
+            self._live = text
+            self._put(_ERASE + text)
+
+    def _put(self, text: str) -> None:
+        self._output.put(text.encode("utf-8", "backslashreplace"))
 
     async def aclose(self) -> None:
         """Wait a moment for the last lines to be written."""

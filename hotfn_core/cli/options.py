@@ -129,13 +129,13 @@ def call_arguments(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_FIELDS = ("driver", "image", "format", "memory", "timeout", "idle_timeout", "max_concurrency", "max_queue")
+FIELDS = ("driver", "image", "format", "memory", "timeout", "idle_timeout", "max_concurrency", "max_queue")
 
 
 def fields(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are fields of FunctionSpec."""
     return {
-        **{field: options[field] for field in _FIELDS},
+        **{field: options[field] for field in FIELDS},
         "env": environment(options["env"]),
         "driver_options": driver_options(options["driver_option"]),
         "best_effort": True if options["best_effort"] else None,

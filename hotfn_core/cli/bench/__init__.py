@@ -1,0 +1,1 @@
+"""`hotfn bench`: loads a function and says how it went."""
