@@ -52,7 +52,16 @@ class TestTop:
 
     @pytest.mark.parametrize(
         "args",
-        [["--help"], ["-h"], ["run", "--help"], ["plugins", "-h"], ["check", "-h"], ["gc", "-h"], ["completion", "-h"]],
+        [
+            ["--help"],
+            ["-h"],
+            ["run", "--help"],
+            ["plugins", "-h"],
+            ["bench", "-h"],
+            ["check", "-h"],
+            ["gc", "-h"],
+            ["completion", "-h"],
+        ],
     )
     def test_help(self, args: list[str]) -> None:
         result = CliRunner().invoke(cli, args, prog_name="hotfn")
@@ -62,7 +71,7 @@ class TestTop:
 
     def test_every_option_has_a_help_text(self) -> None:
         context = click.Context(cli)
-        for name in ("run", "plugins", "check", "gc", "completion"):
+        for name in ("run", "bench", "plugins", "check", "gc", "completion"):
             command = cli.get_command(context, name)
             assert command is not None
             assert command.help

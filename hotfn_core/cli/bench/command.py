@@ -166,7 +166,7 @@ def _load(options: dict[str, Any], copies: int, most: int) -> Any:
 
 def _body(options: dict[str, Any], most: int) -> bytes:
     """Return the body of each call. Raises ConfigError for one that no function would be given."""
-    size = options["size"]
+    size: int | None = options["size"]
     if size is not None and size <= most:
         return b"x" * size
     body = (options["body"] or "").encode("utf-8", "surrogateescape")
@@ -181,10 +181,9 @@ def _read(path: Path, most: int) -> bytes:
     """Read a file, as far as is needed to tell that it is too large."""
     try:
         with click.open_file(str(path), "rb") as file:
-            body: bytes = file.read(most + 1)
+            return bytes(file.read(most + 1))
     except OSError as error:
         raise ConfigError(f"--body-file: {path}: {error.strerror}") from None
-    return body
 
 
 def _given(call: dict[str, Any]) -> dict[str, Any]:

@@ -22,14 +22,14 @@ _STEPS = (
 
 
 def edges(low: float, high: float) -> list[float]:
-    """Return round numbers, the first at most at `low` and the last at least at `high`, as many as fit on a screen."""
+    """Return round numbers, the first below `low` and the last at least at `high`, as many as fit on a screen."""
     low = max(low, 1e-9)
     high = max(high, low)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     found: list[float] = []
     for steps in _STEPS:
         every = [float(f"{step}e{decade}") for decade in decades for step in steps]
-        first = bisect_left(every, low * (1 + 1e-9)) - 1
+        first = bisect_left(every, low) - 1
         found = every[first : bisect_left(every, high) + 1]
         if len(found) <= _ROWS + 1:
             break
@@ -60,7 +60,9 @@ def draw(histograms: Sequence[Histogram]) -> Iterator[str]:
 
 
 def _share(share: float) -> str:
-    return f"{100 * share:5.1f} %" if share >= 0.0005 or not share else " <0.1 %"
+    if not share:
+        return " " * 7
+    return f"{100 * share:5.1f} %" if share >= 0.0005 else " <0.1 %"
 
 
 def _bar(part: float, width: int) -> str:

@@ -85,6 +85,8 @@ class Session:
         failed = any(one.record.failures for one in self.contenders)
         status = 128 + self._signals[0] if self._signals else EXIT_FAILED if failed else 0
         found = self.contenders if self._measured else []
+        if not found:
+            self._messages.line("ended in the warm-up: there is nothing to report")
         return Outcome(status=status, contenders=found, interrupted=bool(self._signals))
 
     async def _run(self) -> None:
@@ -154,7 +156,7 @@ class Session:
     @contextlib.asynccontextmanager
     async def _looking(self) -> AsyncIterator[None]:
         """Look at the copies' memory now and then while the block runs."""
-        pause = max((self._plan.load.duration or _LOOKS) / _LOOKS, 0.05)
+        pause = max((self._plan.load.duration or 1.0) / _LOOKS, 0.05)
 
         async def look() -> None:
             while True:
