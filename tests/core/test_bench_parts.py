@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -97,10 +98,11 @@ async def answered() -> Reply:
 
 
 class TestTurn:
+    @pytest.mark.parametrize("seconds", [3600, math.inf])
     @pytest.mark.parametrize("rate", [0, 5000])
-    def test_it_makes_just_so_many_calls(self, rate: float) -> None:
-        turn = turned(answered, calls=100, rate=rate)
-        assert (turn.record.calls, turn.in_flight, turn.record.failures) == (100, 0, 0)
+    def test_it_makes_just_so_many_calls(self, rate: float, seconds: float) -> None:
+        turn = turned(answered, seconds=seconds, calls=100, rate=rate)
+        assert (turn.record.calls, turn.in_flight, turn.record.failures, turn.record.unmade) == (100, 0, 0, 0)
         assert turn.elapsed >= (100 / rate if rate else 0)
 
     @pytest.mark.parametrize("rate", [0, 1000])
@@ -145,6 +147,12 @@ class TestTurn:
         assert record.late.count == 10
         assert record.late.max >= 0.08
         assert record.latency.max >= 0.09
+
+    def test_what_cannot_be_made_at_all_is_counted_and_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hotfn_core.cli.bench.turn._BEHIND", 0.05)
+        record = turned(answered, seconds=0.05, calls=math.inf, rate=1e9).record
+        assert record.calls + record.unmade == pytest.approx(50_000_000)
+        assert record.unmade > record.calls > 0
 
     @pytest.mark.parametrize("rate", [0, 1000])
     def test_a_function_that_never_started_ends_it(self, rate: float) -> None:
@@ -311,10 +319,10 @@ class TestMemory:
             process.communicate(b"\n")
         assert copies.most >= 50_000_000
 
-    @pytest.mark.parametrize("name", ["1", str(os.getpid()), "999999999", "0f3c", "123456789012", "²"])
+    @pytest.mark.parametrize("name", ["1", "self", "999999999", "0f3c", "123456789012", "²"])
     def test_what_is_no_process_below_us_is_not_looked_at(self, name: str) -> None:
         copies = Copies()
-        self.changed(copies, name)
+        self.changed(copies, str(os.getpid()) if name == "self" else name)
         copies.look()
         assert (copies.mean, copies.strange) == (None, True)
 

@@ -33,8 +33,9 @@ class TestArrivals:
     @given(st.integers(1, 1000), st.integers(1, 20))
     def test_a_span_has_as_many_as_the_rate_says_however_late_one_looks(self, rate: int, seconds: int) -> None:
         arrivals = Arrivals(rate, 0.0, float(seconds))
+        assert arrivals.left == rate * seconds
         assert len(list(arrivals.due(1e9, 10**6))) == rate * seconds
-        assert arrivals.next is None
+        assert (arrivals.next, arrivals.left) == (None, 0)
 
     def test_the_moments_do_not_drift(self) -> None:
         arrivals = Arrivals(0.1, 100.0, 1e12)
@@ -48,7 +49,7 @@ class TestArrivals:
         arrivals = Arrivals(10, 0.0, 100.0)
         assert list(arrivals.due(0.05, 10)) == [0.0]
         arrivals.end()
-        assert (arrivals.next, list(arrivals.due(50.0, 10))) == (None, [])
+        assert (arrivals.next, arrivals.left, list(arrivals.due(50.0, 10))) == (None, 0, [])
 
 
 class TestTurns:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
 
 from hotfn_core.cli.hosting import STDERR
 from hotfn_core.cli.messages import Messages
 from hotfn_core.cli.texts import span_text
 
-from .record import Record
-
-if TYPE_CHECKING:
-    from .session import Session
+from .contender import Contender
 
 _REFRESH_SECONDS = 0.25
 
@@ -26,12 +22,12 @@ def wanted() -> bool:
 
 
 @contextlib.asynccontextmanager
-async def shown(session: Session, messages: Messages) -> AsyncIterator[None]:
-    """Show how it goes while the block runs, below the messages."""
+async def shown(now: Callable[[], str], messages: Messages) -> AsyncIterator[None]:
+    """Show what `now` returns, time and again, while the block runs, below the messages."""
     if not wanted():
         yield
         return
-    task = asyncio.create_task(_follow(session, messages))
+    task = asyncio.create_task(_follow(now, messages))
     try:
         yield
     finally:
@@ -39,22 +35,19 @@ async def shown(session: Session, messages: Messages) -> AsyncIterator[None]:
         messages.live("")
 
 
-async def _follow(session: Session, messages: Messages) -> None:
+async def _follow(now: Callable[[], str], messages: Messages) -> None:
     while True:
-        messages.live(text(session))
+        messages.live(now())
         await asyncio.sleep(_REFRESH_SECONDS)
 
 
-def text(session: Session) -> str:
-    """Return the line."""
-    one = session.current
+def text(stage: str, one: Contender, *, several: bool) -> str:
+    """Return the line. `several`: the contender is not the only one, so it is named."""
     calls, failed = one.record.calls, one.record.failures
-    record: Record | None = one.turn.record if one.turn else None
+    record = one.turn.record if one.turn else None
     if record is not None:
         calls, failed = calls + record.calls, failed + record.failures
-    parts = [session.stage, f"{calls:,} calls"]
-    if len(session.contenders) > 1:
-        parts.insert(0, one.label)
+    parts = [*([one.label] if several else []), stage, f"{calls:,} calls"]
     if failed:
         parts.append(f"{failed:,} failed")
     if record is not None and record.latency.max:

@@ -26,7 +26,8 @@ class Record:
 
     A call that got an error, or a reply with a status of 500 or more, has failed. `latency` and the phases are of those
     that have not; `started` and `cold` of those that waited for a start. Latency is what the caller waited; where calls
-    arrive at a rate it counts from the moment when they were due, and `late` is the part until they were made.
+    arrive at a rate it counts from the moment when they were due, and `late` is the part until they were made. `unmade`
+    were due and could not be made at all.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Record:
         self.failed: dict[str, Failures] = {}
         self.statuses: Counter[int] = Counter()
         self.cold_calls = 0
+        self.unmade = 0
 
     @property
     def failures(self) -> int:
@@ -72,6 +74,7 @@ class Record:
         self.calls += other.calls
         self.received += other.received
         self.cold_calls += other.cold_calls
+        self.unmade += other.unmade
         self.statuses += other.statuses
         for name in ("latency", "cold", "late", "queued", "started", "ran"):
             getattr(self, name).merge(getattr(other, name))

@@ -41,6 +41,8 @@ def _single(one: Contender, load: Load) -> Iterator[str]:
     yield _row("calls", f"{record.calls:,} in {span_text(one.seconds)}, {_rate(one)}")
     yield _row("bytes", f"{_sent(one)} sent, {_received(one)} received")
     yield _row("failed", f"{record.failures:,}{_warm_failures(one)}")
+    if record.unmade:
+        yield _row("not made", f"{record.unmade:,} calls that were due: hotfn cannot make so many here")
     if record.statuses:
         yield _row("statuses", ", ".join(f"{status}: {count:,}" for status, count in sorted(record.statuses.items())))
     yield _row("cold", _cold(one))
@@ -151,6 +153,8 @@ def _told(load: Load) -> Iterator[tuple[str, Tell, str]]:
     yield "driver, format", lambda one: f"{one.spec.driver}, {one.spec.format}", ""
     yield "calls", lambda one: f"{one.record.calls:,}", ""
     yield "failed", lambda one: f"{one.record.failures:,}{_warm_failures(one)}", ""
+    if load.rate:
+        yield "not made", lambda one: f"{one.record.unmade:,}", ""
     yield "per second", _rate, "calls_per_second"
     yield "sent", _sent, ""
     yield "received", _received, ""

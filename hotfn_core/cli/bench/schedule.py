@@ -32,6 +32,12 @@ class Arrivals:
         moment = self._begin + self._taken / self._rate
         return moment if moment < self._until and self._taken < self._most else None
 
+    @property
+    def left(self) -> int:
+        """How many there are still; of a schedule that has an end."""
+        most = min(self._most, (self._until - self._begin) * self._rate)
+        return max(math.ceil(most) - self._taken, 0)
+
     def due(self, now: float, limit: int) -> Iterator[float]:
         """Yield the moments up to `now` that were not taken yet, oldest first, and not more than `limit`."""
         for _ in range(limit):

@@ -47,17 +47,17 @@ class Outcome:
 
 def execute(plan: Plan) -> Outcome:
     """Load the functions on an event loop of its own. Raises the HotfnError for which nothing could be loaded."""
-    return run_on_loop(Session(plan).run)
+    return run_on_loop(_Session(plan).run)
 
 
-class Session:
-    """The state of one run. `stage` says what goes on, for who looks."""
+class _Session:
+    """The state of one run."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.contenders = [Contender(label, spec, plan.load) for label, spec in plan.contenders]
-        self.current = self.contenders[0]
-        self.stage = "opening"
+        self._contenders = [Contender(label, spec, plan.load) for label, spec in plan.contenders]
+        self._current = self._contenders[0]
+        self._stage = "opening"
         self._signals: list[signal.Signals] = []
         self._measured = self._finished = False
 
@@ -82,25 +82,28 @@ class Session:
                 raise
             if not self._finished:  # else it was in a hurry while the copies were stopped: there is all to report
                 return Outcome(status=128 + self._signals[0])
-        failed = any(one.record.failures for one in self.contenders)
+        failed = any(one.record.failures or one.record.unmade for one in self._contenders)
         status = 128 + self._signals[0] if self._signals else EXIT_FAILED if failed else 0
-        found = self.contenders if self._measured else []
+        found = self._contenders if self._measured else []
         if not found:
             self._messages.line("ended in the warm-up: there is nothing to report")
         return Outcome(status=status, contenders=found, interrupted=bool(self._signals))
 
     async def _run(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            for one in self.contenders:
+            for one in self._contenders:
                 await self._open(stack, one)
-            await stack.enter_async_context(progress.shown(self, self._messages))
+            await stack.enter_async_context(progress.shown(self._now, self._messages))
             await stack.enter_async_context(self._looking())
-            for one in self.contenders:
+            for one in self._contenders:
                 await self._warm_up(one)
             await self._turns()
-            for one in self.contenders:
+            for one in self._contenders:
                 one.close()
             self._finished = True
+
+    def _now(self) -> str:
+        return progress.text(self._stage, self._current, several=len(self._contenders) > 1)
 
     async def _open(self, stack: contextlib.AsyncExitStack, one: Contender) -> None:
         """Give a contender a manager of its own, so that neither has anything to do with the other's copies."""
@@ -113,25 +116,25 @@ class Session:
         await one.open(manager, functools.partial(manager.call, one.spec, self._plan.load.body, **self._plan.call))
 
     async def _warm_up(self, one: Contender) -> None:
-        self.current, self.stage = one, "warm-up"
+        self._current, self._stage = one, "warm-up"
         if not self._signals:
             await one.warm_up()
 
     async def _turns(self) -> None:
         """Let the contenders take turns until each has had its time or its calls. One alone has a single turn."""
-        load, several = self._plan.load, len(self.contenders)
+        load, several = self._plan.load, len(self._contenders)
         seconds, calls = load.duration, load.calls
         if several > 1 and seconds is not None:
-            idle = min(one.spec.idle_timeout for one in self.contenders)
+            idle = min(one.spec.idle_timeout for one in self._contenders)
             seconds = turn_seconds(seconds, several - 1, idle)
         if several > 1 and calls is not None:
             calls = turn_calls(calls)
         had: dict[int, dict[str, float]] = {}
         for turn in turns(several):
-            one = self.current = self.contenders[turn]
+            one = self._current = self._contenders[turn]
             if self._signals or (len(had) % several == 0 and self._done()):
                 break
-            self.stage, self._measured = "load", True
+            self._stage, self._measured = "load", True
             left = None if load.calls is None else max(load.calls - one.record.calls, 0)
             limit = calls if left is None or calls is None else min(calls, left)
             had[turn] = await one.play(seconds, limit)
@@ -142,8 +145,8 @@ class Session:
     def _done(self) -> bool:
         """Say whether everybody has had its time, or its calls."""
         load = self._plan.load
-        timed = load.duration is not None and min(one.seconds for one in self.contenders) >= load.duration * 0.99
-        counted = load.calls is not None and min(one.record.calls for one in self.contenders) >= load.calls
+        timed = load.duration is not None and min(one.seconds for one in self._contenders) >= load.duration * 0.99
+        counted = load.calls is not None and min(one.record.calls for one in self._contenders) >= load.calls
         return timed or counted
 
     def _compare(self, had: dict[int, dict[str, float]]) -> None:
@@ -151,7 +154,7 @@ class Session:
         first = had[0]
         for turn, figures in had.items():
             for name in figures.keys() & first.keys() if turn else ():
-                self.contenders[turn].ratios.setdefault(name, Histogram()).add(figures[name] / first[name])
+                self._contenders[turn].ratios.setdefault(name, Histogram()).add(figures[name] / first[name])
 
     @contextlib.asynccontextmanager
     async def _looking(self) -> AsyncIterator[None]:
@@ -161,7 +164,7 @@ class Session:
         async def look() -> None:
             while True:
                 await asyncio.sleep(pause)
-                self.current.copies.look()
+                self._current.copies.look()
 
         task = asyncio.create_task(look())
         try:
@@ -172,7 +175,7 @@ class Session:
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal lets the calls in flight finish, and then there is a report; the second leaves."""
         self._signals.append(number)
-        turn = self.current.turn
+        turn = self._current.turn
         if turn is None or len(self._signals) > 1:
             self._leave()
             return

@@ -51,6 +51,7 @@ def _result(one: Contender) -> dict[str, Any]:
         "max_concurrency": spec.max_concurrency,
         "seconds": one.seconds,
         **_counts(record),
+        "unmade": record.unmade,
         "calls_per_second": per_second(record.latency.count, one),
         "sent_bytes_per_second": per_second(record.calls * len(one.load.body), one),
         "received_bytes_per_second": per_second(record.received, one),

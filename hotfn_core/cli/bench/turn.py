@@ -16,7 +16,8 @@ from .pacer import Pacer
 from .record import Record
 from .schedule import Arrivals
 
-_AT_ONCE = 500  # arrivals that are begun before those begun earlier have their chance to end
+_AT_ONCE = 20  # arrivals that are begun before those begun earlier, and copies, have their chance to go on
+_BEHIND = 1.0  # seconds after the end in which calls that were due before it are still made
 _PAUSE = 0.01  # seconds that a caller waits who was refused and not told for how long
 
 clock = time.monotonic
@@ -104,7 +105,7 @@ class Turn:
         self._pacer = pacer = Pacer()
         try:
             async with asyncio.TaskGroup() as group:
-                while (moment := arrivals.next) is not None:
+                while (moment := arrivals.next) is not None and clock() < self._until + _BEHIND:
                     if moment > clock():
                         await pacer.until(moment)
                     for due in arrivals.due(clock(), _AT_ONCE):
@@ -115,6 +116,7 @@ class Turn:
             raise errors.exceptions[0] from None
         finally:
             pacer.close()
+        self.record.unmade = arrivals.left
         self.elapsed = max(clock() - self._begun, self._made / rate)  # nothing is due between the last call and the end
 
     async def _arrival(self, due: float) -> None:
