@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -245,8 +246,7 @@ class LeavesGrandchildren(LocalDriver):
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         container = await super().launch(spec, receiver)
         assert isinstance(container, LocalContainer)
-        process = container._child.process
-        container._signal = process.send_signal  # type: ignore[method-assign, assignment]
+        container._signal = functools.partial(os.kill, container._child.pid)  # type: ignore[method-assign]
         assert self._guardian
         self._guardian.copy_ended = lambda: None  # type: ignore[method-assign] # it would find them, a second later
         return container

@@ -196,14 +196,15 @@ def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
     assert repr(value) in error.value.message
 
 
-def test_no_thread_and_no_signal_handler(local: Local) -> None:
-    """A child watcher of asyncio starts a thread for each child, or takes SIGCHLD from the program around."""
+def test_one_thread_and_no_signal_handler(local: Local) -> None:
+    """A child watcher of asyncio starts a thread for each child, or takes SIGCHLD from the program around.
+    Here one thread does for all."""
 
     async def body(kit: Kit) -> None:
         handler = signal.getsignal(signal.SIGCHLD)
         before = set(threading.enumerate())
         copies = [await kit.ready() for _ in range(5)]
-        assert not set(threading.enumerate()) - before
+        assert len(set(threading.enumerate()) - before) <= 1
         assert signal.getsignal(signal.SIGCHLD) is handler
         for copy in copies:
             await kit.stopped(copy, 5)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
-from hotfn_core.model import FunctionSpec
+from hotfn_core.model import Exit, FunctionSpec
 
 from . import environment, limits, options, program, reaper
 from .guardian import Guardian, new_runtime
 from .order import make_order
 from .process import LocalContainer
-from .spawn import Child, Order, spawn
+from .spawn import Child, Start
+
+CALM = 0.001
+"""Seconds since the last start was over, after which one is by itself."""
 
 
 class LocalDriver(Driver):
@@ -28,8 +33,13 @@ class LocalDriver(Driver):
     name: ClassVar[str] = "local"
     enforces: ClassVar[frozenset[str]] = frozenset({"memory"})
     freezes: ClassVar[bool] = True
+    max_starting = 2
+    """One that the thread starts and one that is made ready for it: more are not faster and disturb hot copies more."""
 
     def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, "hotfn-local")  # runs when it is first needed
+        self._starting = 0
+        self._started_at = 0.0
         self._numbers = itertools.count(1)
         self._alive: set[LocalContainer] = set()
         self._guardian: Guardian | None = None
@@ -66,26 +76,58 @@ class LocalDriver(Driver):
         return [f"{name} {value}" for name, value in asked.items() if value is not None]
 
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
-        """Start one copy. Does not await, so it cannot be cancelled half-way."""
-        if self._guardian is None:
+        """Start one copy. The guardian knows of it before it exists: see `Guardian._strays`."""
+        guardian = self._guardian
+        if guardian is None:
             raise DriverUnavailable('the driver "local" is not open')
-        copy = next(self._numbers)
-        order = make_order(spec, self._inherited, f"{self._guardian.runtime}:{copy}")
-        child, line = self._start(self._guardian, spec.command[0], order, copy)
-        return self._container(self._guardian, child, line, receiver)
-
-    def _start(self, guardian: Guardian, name: str, order: Order, copy: int) -> tuple[Child, int]:
-        """Start a process that the guardian knows of. It is entered before it exists: see `Guardian._strays`."""
         guardian.ensure()
+        copy = next(self._numbers)
+        order = make_order(spec, self._inherited, f"{guardian.runtime}:{copy}")
+        try:
+            start = Start(order)
+        except (OSError, ValueError) as error:
+            raise _explained(spec.command[0], order.program, error) from error
         line = guardian.table.enter(copy)
+        try:
+            child = await self._start(guardian, start, copy, line)
+        except (OSError, ValueError) as error:
+            raise _explained(spec.command[0], order.program, error) from error
+        return self._container(guardian, child, line, receiver)
+
+    async def _start(self, guardian: Guardian, start: Start, copy: int, line: int) -> Child:
+        """Start the process. Cancelled it leaves nothing behind."""
         since = reaper.ticks()
         try:
-            child = spawn(order)
-        except (OSError, ValueError) as error:
+            pid, cancelled = await self._run(start)
+            child = start.child(pid)
+        except BaseException:  # whatever it was, there is no such copy
             guardian.table.leave(line)
-            raise _explained(name, order.program, error) from error
-        guardian.table.started(line, copy, child.process.pid, since)
-        return child, line
+            raise
+        finally:
+            start.close()
+        guardian.table.started(line, copy, child.pid, since)
+        if cancelled:
+            await self._container(guardian, child, line, _Nobody()).stop(0)
+            raise asyncio.CancelledError
+        return child
+
+    async def _run(self, start: Start) -> tuple[int, bool]:
+        """Return the pid of the process, and whether this was cancelled, which comes too late.
+
+        One that is by itself is started here, as nobody waits for long and a thread would double the time. Of several
+        in a row the thread starts all: calls go on while the system makes them.
+        """
+        calm = not self._starting and time.monotonic() - self._started_at > CALM
+        self._starting += 1
+        try:
+            if calm:
+                return start.run(), False
+            running = asyncio.get_running_loop().run_in_executor(self._threads, start.run)
+            cancelled = await _over(running)
+            return running.result(), cancelled
+        finally:
+            self._starting -= 1
+            self._started_at = time.monotonic()
 
     def _container(self, guardian: Guardian, child: Child, line: int, receiver: Receiver) -> Container:
         def ended() -> None:
@@ -110,6 +152,7 @@ class LocalDriver(Driver):
             await asyncio.gather(*(container.stop(0) for container in self._alive))
         finally:
             await guardian.close()
+            self._threads.shutdown(wait=False)  # nothing is under way any more: they end by themselves
 
 
 def _explained(name: str, path: str, error: OSError | ValueError) -> DriverError:
@@ -120,3 +163,26 @@ def _explained(name: str, path: str, error: OSError | ValueError) -> DriverError
 
 def _of_dead_runtimes(found: list[reaper.Marked]) -> list[reaper.Marked]:
     return [one for one in found if reaper.is_dead(one.runtime)]
+
+
+async def _over(running: asyncio.Future[int]) -> bool:
+    """Wait until it is over, well or badly. Returns whether somebody wanted to stop that; it cannot be stopped."""
+    cancelled = False
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
+
+
+class _Nobody:
+    """Whom a copy tells that nobody wants any more."""
+
+    def stdout_received(self, data: bytes) -> None: ...
+
+    def stderr_received(self, data: bytes) -> None: ...
+
+    def stdout_eof(self) -> None: ...
+
+    def exited(self, exit: Exit) -> None: ...

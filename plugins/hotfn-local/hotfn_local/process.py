@@ -31,7 +31,7 @@ class LocalContainer(Container):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, child: Child, receiver: Receiver, ended: Callable[[], None]
     ) -> None:
-        self.id = str(child.process.pid)
+        self.id = str(child.pid)
         self._loop = loop
         self._child = child
         self._receiver = receiver
@@ -130,7 +130,7 @@ class LocalContainer(Container):
         if not self._alive:
             return
         try:
-            os.killpg(self._child.process.pid, number)
+            os.killpg(self._child.pid, number)
         except ProcessLookupError:
             return
         except PermissionError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hotfn_core.model import Exit
+
+from . import posix
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +30,57 @@ class Order:
 class Child(NamedTuple):
     """A started process and our ends of its pipes, which do not block."""
 
-    process: subprocess.Popen[bytes]
+    pid: int
     pidfd: int
     stdin: int
     stdout: int
     stderr: int
 
 
-def spawn(order: Order) -> Child:
-    """Start a process that leads a session and a process group of its own.
+class Start:
+    """A process that is to be started once. Making one raises OSError or ValueError; then nothing is left behind.
 
-    Blocks for the millisecond that fork and exec take: the interpreter holds its lock for that time, so a thread
-    would not help. Raises OSError; then nothing is left behind.
+    What blocks for the millisecond that fork and exec take is `run`, which is for a thread and does nothing else:
+    threads that pass the interpreter's lock to and fro disturb calls more than a few system calls do.
     """
-    ours: list[int] = []
-    theirs: list[int] = []
-    try:
-        for reader, writer in ((theirs, ours), (ours, theirs), (ours, theirs)):
-            _add_pipe(reader, writer)
-        for fd in ours:
-            os.set_blocking(fd, False)
-        process = _popen(order, *theirs)
-        return Child(process, watch(process), *ours)
-    except BaseException:  # nothing is left behind, whatever it was
-        _close(ours)
-        raise
-    finally:
-        _close(theirs)
+
+    def __init__(self, order: Order) -> None:
+        self._ours: list[int] = []
+        self._theirs: list[int] = []
+        try:
+            for reader, writer in ((self._theirs, self._ours), (self._ours, self._theirs), (self._ours, self._theirs)):
+                _add_pipe(reader, writer)
+            for fd in self._ours:
+                os.set_blocking(fd, False)
+            self._run = _way(order, *self._theirs)
+        except BaseException:  # nothing is left behind, whatever it was
+            self.close()
+            raise
+
+    def run(self) -> int:
+        """Start the process, the leader of a session and a process group of its own; return its pid. Raises OSError."""
+        return self._run()
+
+    def child(self, pid: int) -> Child:
+        """Return the process that was started. Raises OSError; then it is dead."""
+        child = Child(pid, _pidfd(pid), *self._ours)
+        self._ours = []
+        return child
+
+    def close(self) -> None:
+        """Let go of the descriptors that are not the child's now. Idempotent."""
+        for fd in (*self._ours, *self._theirs):
+            os.close(fd)
+        self._ours, self._theirs = [], []
+
+
+def _way(order: Order, stdin: int, stdout: int, stderr: int) -> Callable[[], int]:
+    """Return what starts the process and disturbs least. Another account, or a C library that cannot, needs Popen."""
+    stdio = (stdin, stdout, stderr)
+    same_account = order.user is None and order.group is None and order.groups is None
+    if same_account and min(stdio) > 2 and posix.library() is not None:
+        return posix.Spawn(order.program, order.argv, order.env, order.cwd, stdio).run
+    return lambda: _popen(order, *stdio)
 
 
 def _add_pipe(reader: list[int], writer: list[int]) -> None:
@@ -62,8 +89,8 @@ def _add_pipe(reader: list[int], writer: list[int]) -> None:
     writer.append(writing)
 
 
-def _popen(order: Order, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _popen(order: Order, stdin: int, stdout: int, stderr: int) -> int:
+    process = subprocess.Popen(
         order.argv,
         executable=order.program,
         stdin=stdin,
@@ -76,25 +103,29 @@ def _popen(order: Order, stdin: int, stdout: int, stderr: int) -> subprocess.Pop
         group=order.group,
         extra_groups=order.groups,
     )
-
-
-def _close(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+    process.returncode = 0  # it is not Popen that waits for it; keeps its destructor quiet
+    return process.pid
 
 
 def watch(process: subprocess.Popen[bytes]) -> int:
     """Return a pidfd of a child that was just started. Raises OSError; then the child is dead."""
     try:
-        return os.pidfd_open(process.pid)
+        return _pidfd(process.pid)
+    except OSError:
+        process.returncode = 0  # nobody waits for it any more
+        raise
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
     except ProcessLookupError:
-        process.returncode = 0  # nobody can know it
         raise ChildProcessError(
             "it ended and its exit status is gone: this process ignores SIGCHLD or waits for all children"
         ) from None
     except OSError:
-        process.kill()
-        process.wait()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
 
 
@@ -103,11 +134,8 @@ def reap(child: Child) -> Exit:
     try:
         result = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
     except ChildProcessError:
-        child.process.returncode = 0  # keeps its destructor quiet
         return Exit(detail="another part of this program took its exit status")
     assert result is not None  # only with WNOHANG
     if result.si_code == os.CLD_EXITED:
-        child.process.returncode = result.si_status
         return Exit(code=result.si_status)
-    child.process.returncode = -result.si_status
     return Exit(signal=result.si_status)
