@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 StopReason = Literal[
     "idle",
+    "not_needed",
     "recycled",
     "timeout",
     "cancelled",
@@ -30,7 +31,8 @@ FailCode = Literal[
 
 
 class Launch(NamedTuple):
-    """Start copy number `copy`. `call_id` is the call it is started for when the protocol is cold, else ""."""
+    """Start copy number `copy`, as soon as its driver takes it: `copy_lined_up` and `copy_begun` tell when that is not
+    at once. `call_id` is the call it is started for when the protocol is cold, else ""."""
 
     copy: int
     reason: LaunchReason

@@ -20,6 +20,7 @@ from .launcher import Launcher
 from .model import Call, FunctionSpec
 from .observers import Observers
 from .protocol import IOProtocol
+from .startline import Turns
 from .state import SupervisorState
 
 log = logging.getLogger("hotfn")
@@ -28,7 +29,8 @@ log = logging.getLogger("hotfn")
 class Host(Protocol):
     """What copies need of the manager.
 
-    `clock` is in seconds and never goes back; `dice` draws from 0 to 1; `copies` numbers all copies of the manager.
+    `clock` is in seconds and never goes back; `dice` draws from 0 to 1; `copies` numbers all copies of the manager;
+    `turns` are those of a driver, by its name.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -38,6 +40,8 @@ class Host(Protocol):
     observers: Observers
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]: ...
+
+    def turns(self, name: str) -> Turns: ...
 
 
 class Keeper(Owner, Protocol):
@@ -51,7 +55,8 @@ class Keeper(Owner, Protocol):
 
 
 class Copies:
-    """The instances of one function by their numbers, and the tasks that start, freeze, thaw and stop them.
+    """The instances of one function by their numbers, and the tasks that start, freeze, thaw and stop them. A copy that
+    waits in line for its driver has neither.
 
     `launch_error` is why the last start failed, until one succeeds.
     """
@@ -59,16 +64,36 @@ class Copies:
     def __init__(self, keeper: Keeper, host: Host, spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
         self.launch_error: BaseException | None = None
         self._instances: dict[int, Instance] = {}
+        self._lined: dict[int, tuple[Launch, Call | None]] = {}
         self._work: dict[int, asyncio.Task[None]] = {}  # the start or the stop of a copy
         self._frost: dict[int, asyncio.Task[None]] = {}  # its last freeze or thaw
         self._keeper = keeper
         self._host = host
         self._spec = spec
+        self._turns = host.turns(spec.driver)
         self._launcher = Launcher(spec, driver, protocol, host.observers, host.clock)
         self.get = self._instances.get
 
     def launch(self, action: Launch, call: Call | None) -> None:
-        """Start a copy; `call` is the one that it is started for when the protocol is cold."""
+        """Start a copy as soon as the driver takes it; `call` is the one that it is started for when the protocol is
+        cold."""
+        self._lined[action.copy] = (action, call)
+        if self._turns.ask(self, action.copy):
+            del self._lined[action.copy]
+            self._begin(action, call)
+        elif action.copy in self._lined:  # its turn may have come inside of `ask`
+            self._keeper.perform(self._keeper.state.copy_lined_up(self._host.clock(), action.copy))
+
+    def begin(self, number: int) -> None:
+        """The turn of a copy has come that waited in line."""
+        action, call = self._lined.pop(number)
+        self._keeper.perform(self._keeper.state.copy_begun(self._host.clock(), number))
+        if self._keeper.state.phase(number) == "starting":  # else its Stop is on its way
+            self._begin(action, call)
+        else:
+            self._exited(number)
+
+    def _begin(self, action: Launch, call: Call | None) -> None:
         try:
             instance = self._launcher.instance(self._keeper, action.copy, next(self._host.copies))
             self._instances[action.copy] = instance
@@ -123,6 +148,7 @@ class Copies:
             self._ready(instance)
             if exit is not None:  # cold: it answered before it was asked, and its exit is the end of the reply
                 instance.exited(exit)
+        self._turns.leave(self, instance.number)  # as in _exited
 
     def _ready(self, instance: Instance) -> None:
         self.launch_error = None  # of no interest for what fails from now on
@@ -138,6 +164,7 @@ class Copies:
         """Ask a copy to end, or call its start back; again with less grace when that did not help."""
         instance = self._instances.get(action.copy)
         if instance is None:
+            self._leave_line(action.copy)
             return
         told = instance.stop_reason
         instance.stop_reason = told or action.reason
@@ -145,6 +172,8 @@ class Copies:
             return  # its own end is what this is about
         if not told:
             self.changed(instance, "stopping", action.reason)
+        elif instance.container is None:  # its driver does not call it back: others have waited for it for long enough
+            self._turns.leave(self, action.copy)
         if action.reason == "start_failed":
             self._too_slow(instance)
         instance.closing = True
@@ -159,6 +188,10 @@ class Copies:
             )
         elif work is None:  # it was never started
             self.gone(instance)
+
+    def _leave_line(self, number: int) -> None:
+        if self._lined.pop(number, None) is not None:
+            self._exited(number)
 
     def _too_slow(self, instance: Instance) -> None:
         """Remember that the start took too long: the driver, whose start is called back, can say nothing about it."""
@@ -240,12 +273,15 @@ class Copies:
 
     def _exited(self, number: int) -> None:
         self._keeper.perform(self._keeper.state.copy_exited(self._host.clock(), number, self._host.dice()))
+        self._turns.leave(self, number)  # when the rules know: what waits behind it may be of no use now
 
     def abandon(self) -> None:
         """Let go of copies that could not be stopped, and of the tasks that tried."""
         for task in [*self._work.values(), *self._frost.values()]:
             task.cancel()
         self._instances.clear()
+        self._lined.clear()
+        self._turns.forget(self)
 
     def changed(self, instance: Instance, state: str, reason: str) -> None:
         """Tell those who listen that the copy came to a new state."""

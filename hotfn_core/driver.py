@@ -113,12 +113,14 @@ class Driver(ABC):
 
     `name` is what `driver = "..."` names. `enforces` are the limits of a FunctionSpec that it really enforces, of
     `memory` and `cpus`; asking for another is refused unless the function says `best_effort`. `freezes`: its
-    containers can `freeze` and `thaw`; without it the same goes for `freeze_after`.
+    containers can `freeze` and `thaw`; without it the same goes for `freeze_after`. `max_starting`: so many launches
+    are under way at a time, over all functions of a manager; others wait in line. The user's own number goes first.
     """
 
     name: ClassVar[str]
     enforces: ClassVar[frozenset[str]] = frozenset()
     freezes: ClassVar[bool] = False
+    max_starting: int = 16
 
     async def open(self) -> None:
         """Connect to the engine. Raises DriverUnavailable with what to do about it. Called before launch; again only
@@ -145,7 +147,8 @@ class Driver(ABC):
         """Start one copy and return when it can take its first bytes.
 
         Raises DriverError (DriverUnavailable when the engine is gone). When it raises or is cancelled nothing is
-        left behind. Several launches may run at once.
+        left behind. Up to `max_starting` launches run at once; one that goes on for more than a second after it was
+        cancelled does not count any more.
         """
 
     def describe(self) -> str:

@@ -101,3 +101,8 @@ def unavailable(spec: FunctionSpec, cause: Exception) -> CallError:
     error = _launch_failed(spec, cause)
     error.function = spec.full_name
     return error
+
+
+def closing(spec: FunctionSpec) -> ShuttingDown:
+    """The manager takes no calls any more."""
+    return ShuttingDown(f"{spec.full_name} takes no calls: the manager is shutting down", function=spec.full_name)

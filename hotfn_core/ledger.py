@@ -35,6 +35,7 @@ class Ledger:
         self.starting = 0
         self.thawing = 0
         self.busy = 0
+        self._in_line = 0  # starting copies that wait for their driver and were launched for a call
         self._actions: list[Action] = []
         self._calls: dict[str, Waiter] = {}
         self._waiting: OrderedDict[str, Waiter] = OrderedDict()  # of _calls; its first is found in O(1)
@@ -120,9 +121,16 @@ class Ledger:
     # ---- moves of a copy
 
     def _launch_one(
-        self, now: float, reason: LaunchReason, idle_until: float = NEVER, waiter: Waiter | None = None
+        self,
+        now: float,
+        reason: LaunchReason,
+        idle_until: float = NEVER,
+        waiter: Waiter | None = None,
+        *,
+        spare: bool = True,
     ) -> Copy:
         copy = Copy(self.launched + 1, reason, now, idle_until, STOP_AGAIN)
+        copy.spare = spare
         self.launched = copy.number
         self.starting += 1
         self._copies[copy.number] = copy
@@ -133,6 +141,22 @@ class Ledger:
             waiter.copy, copy.call = copy, waiter
         self._actions.append(Launch(copy.number, reason, waiter.id if waiter else ""))
         return copy
+
+    def _line_up(self, copy: Copy) -> None:
+        """The driver does not take the copy yet. It has no deadline: the calls have theirs, and a turn will come."""
+        copy.lined = True
+        self._in_line += not copy.spare
+        self._deadlines.set(copy, NEVER)
+
+    def _begin(self, now: float, copy: Copy) -> None:
+        """The driver starts the copy, which has waited in line, from now on."""
+        self._leave_line(copy)
+        copy.launched = now
+        self._deadlines.set(copy, now + self.spec.start_timeout)
+
+    def _leave_line(self, copy: Copy) -> None:
+        self._in_line -= not copy.spare
+        copy.lined = False
 
     def _leave(self, copy: Copy) -> None:
         """Take the copy out of the phase it is in. It counts as stopping until it is put into another."""
@@ -148,6 +172,8 @@ class Ledger:
         elif copy.phase != "stopping":
             self.starting -= 1
             self.thawing -= copy.phase == "thawing"
+            if copy.lined:
+                self._leave_line(copy)
         copy.phase = "stopping"
 
     def _assign(self, now: float, copy: Copy, waiter: Waiter) -> None:
@@ -219,7 +245,9 @@ class Ledger:
             grace = 0.0 if copy.phase == "starting" else self.spec.stop_grace
         self._leave(copy)
         copy.grace = grace
-        copy.stop_reason = self._last_end = reason
+        copy.stop_reason = reason
+        if reason != "not_needed":  # there was nothing of that copy yet
+            self._last_end = reason
         self.stopped[reason] += 1
         self._deadlines.set(copy, now + (grace or copy.retry))
         self._actions.append(Stop(copy.number, grace, reason))

@@ -7,14 +7,14 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from .admission import check_function
 from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
 from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean, said
-from .failures import unavailable
+from .failures import closing, unavailable
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers
@@ -36,12 +36,18 @@ class Manager:
             reply = await manager.call(spec, b"hello")
 
     `plugins` are objects or modules with hooks, in addition to the installed ones, which `entry_points=False` leaves
-    out. A Manager belongs to the event loop it was entered on: its methods are not thread-safe and raise RuntimeError
-    on another loop (from another thread: `asyncio.run_coroutine_threadsafe`). They may be called from any task of that
-    loop, and from an observer's hook.
+    out. `max_starting`, by driver: how many copies it starts at a time, in place of its own number. A Manager belongs
+    to the loop it was entered on: its methods are not thread-safe and raise RuntimeError on another (from another
+    thread: `asyncio.run_coroutine_threadsafe`). Any task of that loop may call them, and an observer's hook.
     """
 
-    def __init__(self, *, plugins: Iterable[object] = (), entry_points: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        plugins: Iterable[object] = (),
+        entry_points: bool = True,
+        max_starting: Mapping[str, int] | None = None,
+    ) -> None:
         self.registry = Registry(plugins, entry_points=entry_points)
         for problem in self.registry.problems:
             log.warning("%s", problem.message)
@@ -51,7 +57,8 @@ class Manager:
         self._supervisors: dict[str, Supervisor] = {}  # by identity
         self._leaving: dict[Supervisor, None] = {}  # older versions of registered functions, draining; in order
         self._totals: dict[str, FunctionStats] = {}  # of dropped supervisors of registered functions
-        self._drivers = OpenDrivers(self.registry)
+        self._drivers = OpenDrivers(self.registry, max_starting)
+        self.turns = self._drivers.turns
         self._preparing = Preparing()
         self._protocols: dict[str, IOProtocol] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -167,7 +174,7 @@ class Manager:
         except Exception as error:  # a stranger's driver that fails in its own way
             raise DriverError(f'the driver "{spec.driver}" could not be opened: {said(error)}') from error
         if not opened:
-            raise _closing(spec)
+            raise closing(spec)
 
     async def call(
         self,
@@ -236,12 +243,12 @@ class Manager:
         self._check_loop()
         spec = self._spec(function)
         if self._closing:
-            raise _closing(spec)
+            raise closing(spec)
         if spec.identity not in self._supervisors:
             self._check(spec)
             await self._open_for(spec, deadline)
         if self._closing:
-            raise _closing(spec)
+            raise closing(spec)
         supervisor = self._supervisors.get(spec.identity)
         if supervisor is None:
             driver, protocol = self._drivers.get(spec.driver), self._protocols[spec.format]
@@ -258,7 +265,7 @@ class Manager:
         except Exception as error:  # DriverUnavailable, or a stranger's driver that fails in its own way
             raise unavailable(spec, error) from error
         if not opened:
-            raise _closing(spec)
+            raise closing(spec)
 
     async def _ready(self, spec: FunctionSpec, deadline: float | None = None) -> bool:
         """Open the driver and let it make ready what the function needs. Returns False when it is too late for that."""
@@ -328,8 +335,6 @@ class Manager:
         assert self._empty is not None
         self._empty.set()
 
-    # ---- the rest
-
     async def _finish_tasks(self) -> None:
         """Wait for what still runs, which is next to nothing, and cancel what does not come to an end."""
         for patience in (CLOSE_SLACK, 1.0):
@@ -343,7 +348,3 @@ class Manager:
             raise RuntimeError("a Manager must be entered first: async with Manager() as manager")
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError("this Manager belongs to another event loop; use run_coroutine_threadsafe to reach it")
-
-
-def _closing(spec: FunctionSpec) -> ShuttingDown:
-    return ShuttingDown(f"{spec.full_name} takes no calls: the manager is shutting down", function=spec.full_name)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from .driver import Driver
-from .errors import said
+from .errors import ConfigError, said
 from .registry import Registry
+from .startline import Turns
 
 log = logging.getLogger("hotfn")
 
 
 class OpenDrivers:
-    """Drivers by name. `get` makes one and does no IO, `open` connects it to its engine."""
+    """Drivers by name. `get` makes one and does no IO, `open` connects it to its engine.
 
-    def __init__(self, registry: Registry) -> None:
+    `max_starting`, by driver, goes before what a driver says of itself. Raises ConfigError for one that is no number.
+    """
+
+    def __init__(self, registry: Registry, max_starting: Mapping[str, int] | None = None) -> None:
         self._registry = registry
+        self._max_starting = {name: _checked(name, most) for name, most in (max_starting or {}).items()}
+        self._turns: dict[str, Turns] = {}
         self._made: dict[str, Driver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._sweeps: dict[str, asyncio.Task[None]] = {}
@@ -28,6 +35,14 @@ class OpenDrivers:
         if driver is None:
             driver = self._made[name] = self._registry.driver(name)
         return driver
+
+    def turns(self, name: str) -> Turns:
+        """Return who waits for the driver to start a copy, and how many starts are under way."""
+        turns = self._turns.get(name)
+        if turns is None:
+            most = self._max_starting.get(name) or _checked(name, self.get(name).max_starting)
+            turns = self._turns[name] = Turns(most)
+        return turns
 
     async def open(self, name: str) -> bool:
         """Open a driver once, whoever asks first; one that could not be opened is tried again by the next who asks.
@@ -88,3 +103,12 @@ class OpenDrivers:
             return
         if removed:
             log.info('the driver "%s" removed what a hotfn that is dead had left behind: %s', name, removed)
+
+
+def _checked(name: str, most: object) -> int:
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ConfigError(
+            f'max_starting of the driver "{name}" must be a whole number, at least 1, not {most!r}',
+            field="max_starting",
+        )
+    return most

@@ -48,11 +48,13 @@ class Copy(Alarm):
         "idle_until",
         "last",
         "launched",
+        "lined",
         "number",
         "phase",
         "reason",
         "replaces",
         "retry",
+        "spare",
         "stop_reason",
     )
 
@@ -61,7 +63,9 @@ class Copy(Alarm):
         self.number = number
         self.reason = reason
         self.phase: Phase = "starting"
-        self.launched = now
+        self.launched = now  # or, if it had to wait in line, when its turn came
+        self.lined = False  # it waits in line for its driver
+        self.spare = False  # launched for no call: one that waits in line stays there when none waits
         self.calls = 0
         self.call: Waiter | None = None  # running; in a cold protocol also the one it starts for
         self.last = False  # the call it has is its last

@@ -1,5 +1,5 @@
-"""The rules of one function: facts in, actions out. This file owns them, `resting` those for copies without a call; no
-other place decides.
+"""The rules of one function: facts in, actions out. This file owns them, `resting` those for copies without a call and
+`lining` those for copies that wait for their driver; no other place decides.
 
 A method named after a fact (`call_arrived`, `copy_exited`: past tense) takes the time and returns actions (`Launch`,
 `Assign`, `Stop`, `Fail`: imperative). State has changed when the action is returned: a copy named in an `Assign` is
@@ -8,6 +8,7 @@ call that is gone (a late reply, a cancellation that crossed the answer) is lega
 
     phase       leaves it by
     starting    copy_ready -> idle;  start_timeout, disturbed, unwanted -> stopping;  copy_exited -> gone
+                (copy_lined_up: its driver does not take it yet;  copy_begun: now it does)
     idle        Assign -> busy;  freeze_after -> frozen;
                 idle_timeout, max_age, disturbed, draining -> stopping;  copy_exited -> gone
     frozen      Thaw -> thawing;  as idle, and freezing_failed -> stopping;  copy_exited -> gone
@@ -15,10 +16,11 @@ call that is gone (a late reply, a cancellation that crossed the answer) is lega
     busy        call_finished -> idle or stopping;  timeout, cancelled, drain limit -> stopping;  copy_exited -> gone
     stopping    copy_exited -> gone;  every grace that passes says Stop again, with no grace left
 
-Every fact ends in `_settle`, which repeats match, thaw, expire, launch until nothing changes:
+Every fact ends in `_settle`, which repeats match, thaw, expire, withdraw, launch until nothing changes:
     match       the oldest waiting call gets the copy that became idle last
     thaw        while waiting > thawing and there is a frozen copy; of several, the one that became idle last
     expire      whatever has a deadline that has come
+    withdraw    what waits in line for its driver and no call needs any more
     launch      while waiting > starting (a thawing copy is starting) and alive < max_concurrency, outside of a back-off
 """
 
@@ -26,9 +28,9 @@ from __future__ import annotations
 
 from .actions import Action, Fail, StopReason
 from .deadlines import NEVER
+from .lining import Lining
 from .model import Call, FunctionSpec
 from .records import Copy, Waiter
-from .resting import Resting
 
 BACKOFF_FIRST = 0.1  # seconds after the first failed launch, doubled by each further one
 BACKOFF_MAX = 30.0
@@ -36,7 +38,7 @@ LINGER = 60.0  # seconds without copies and calls until the function is dropped;
 RETRY_SATURATED = 1.0  # seconds after which a saturated function is worth another try
 
 
-class SupervisorState(Resting):
+class SupervisorState(Lining):
     """The state of one function.
 
     `spec` gives the numbers; `hot` is the protocol's: the copies of a cold one are started for one call and serve only
@@ -96,6 +98,22 @@ class SupervisorState(Resting):
                 self._rest(now, copy)
             else:
                 self._stop(now, copy, retire)
+        return self._settle(now)
+
+    def copy_lined_up(self, now: float, number: int) -> list[Action]:
+        """The driver starts as many copies as it may: this one, just launched, waits for its turn."""
+        copy = self._copies.get(number)
+        if copy is not None and copy.phase == "starting" and not copy.lined:
+            self._line_up(copy)
+            if self._backing_off(now):
+                self._clear_line(now)
+        return self._settle(now)
+
+    def copy_begun(self, now: float, number: int) -> list[Action]:
+        """It is the turn of the copy that waited in line: its start begins, and with it `start_timeout`."""
+        copy = self._copies.get(number)
+        if copy is not None and copy.lined:
+            self._begin(now, copy)
         return self._settle(now)
 
     def copy_ready(self, now: float, number: int) -> list[Action]:
@@ -170,10 +188,10 @@ class SupervisorState(Resting):
         self._end_grace(now)
         return actions + self._settle(now)
 
-    # ---- settle: match, thaw, expire, launch
+    # ---- settle: match, thaw, expire, withdraw, launch
 
     def _settle(self, now: float) -> list[Action]:
-        """Repeat match, thaw, expire, launch until nothing changes, and hand over the actions."""
+        """Repeat match, thaw, expire, withdraw, launch until nothing changes, and hand over the actions."""
         while True:
             if self._waiting:
                 if self._idle:
@@ -184,6 +202,8 @@ class SupervisorState(Resting):
                 self._stop_unwanted(now)
             if (self._waiting or self._deadlines.floor <= now) and self._expire(now):
                 continue
+            if self._in_line and self.starting > len(self._waiting):
+                self._withdraw(now)
             if len(self._copies) >= self.spec.max_concurrency or not self._launch(now):
                 break
         if not self._copies:
@@ -263,11 +283,12 @@ class SupervisorState(Resting):
         return self.launched > before
 
     def _launch_for_call(self, now: float) -> None:
-        if self._owed:
+        spare = bool(self._owed)
+        if spare:
             self._owed.pop()  # this copy replaces the recycled one as well
         waiter = None if self.hot else next((one for one in self._waiting.values() if one.copy is None), None)
         assert self.hot or waiter is not None  # more calls wait than copies start, so one has none yet
-        self._launch_one(now, self._cold_reason(), waiter=waiter)
+        self._launch_one(now, self._cold_reason(), waiter=waiter, spare=spare)
 
     # ---- copies that end
 
@@ -293,6 +314,7 @@ class SupervisorState(Resting):
             self._deadlines.set(self._backoff, now + delay * (1 + self._jitter) / 2)
         self._owed.clear()
         self._give_up(now, copy)
+        self._clear_line(now)
         victim = copy.call or (self._oldest() if self._waiting else None)
         copy.call = None
         if victim is not None:

@@ -36,7 +36,7 @@ class FakeContainer(Container):
         self._behaviour = behaviour
         self._refusals = behaviour.refusals
         self._loop = asyncio.get_running_loop()
-        self._gone = asyncio.Event()
+        self._gone: asyncio.Future[None] | None = None  # made for who waits for it
         self._inbox = b""
         self._eof = False
         self._unanswered = 0
@@ -83,7 +83,9 @@ class FakeContainer(Container):
         self._run_again()
         killed = self._behaviour.deaf or self._behaviour.stop > grace
         self.later(grace if killed else self._behaviour.stop, self.die, Exit(signal=9 if killed else 15))
-        await self._gone.wait()
+        if self._gone is None:
+            self._gone = self._loop.create_future()
+        await asyncio.shield(self._gone)
 
     async def freeze(self) -> None:
         self._driver.note("freeze", self.id)
@@ -118,7 +120,8 @@ class FakeContainer(Container):
         self._driver.alive.pop(self, None)
         self._driver.note("exited", self.id)
         self._receiver.exited(exit)
-        self._gone.set()
+        if self._gone is not None:
+            self._gone.set_result(None)
 
     def say(self, data: bytes) -> None:
         """Write to stdout, as a test may also do from outside."""

@@ -19,6 +19,8 @@ class Body:
     launched: float
     call: str = ""  # the one it runs, or (cold) starts for
     phase: str = "starting"
+    lined: bool = False  # it waits for its driver
+    spare: bool = False  # launched for no call
     ready: float = NEVER
     idle_since: float = NEVER  # whether frozen meanwhile or not
     rested: float = NEVER  # idle, and not frozen, since then
@@ -137,9 +139,23 @@ class Books:
         else:
             self.rest(copy)
 
+    def copy_lined_up(self, number: int) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.phase == "starting":
+            copy.lined = True
+            if self.backing_off():
+                self.clear_line()
+
+    def copy_begun(self, number: int) -> None:
+        copy = self.copies.get(number)
+        if copy is not None and copy.lined:
+            copy.lined = False
+            copy.launched = self.now
+
     def copy_ready(self, number: int) -> None:
         copy = self.copies.get(number)
         if copy is not None and copy.phase == "starting":
+            copy.lined = False
             self.backoff_until = 0.0
             self.fresh = number
             copy.ready = self.now
@@ -215,7 +231,8 @@ class Books:
         self.must_stop[copy.number] = reason
 
     def forget(self, copy: Body) -> None:
-        """No call and no rest for this copy any more."""
+        """No call, no rest and no place in the line for this copy any more."""
+        copy.lined = False
         if copy.phase == "idle":
             self.idle.remove(copy.number)
         elif copy.phase == "frozen":
@@ -230,6 +247,12 @@ class Books:
         if not self.backing_off():
             self.failures += 1
             self.backoff_until = self.now + min(30.0, 0.1 * 2.0 ** (self.failures - 1)) * (1 + self.jitter) / 2
+        self.clear_line()
         victim, copy.call = copy.call or (self.queue[0].id if self.queue else ""), ""
         if victim and not self.useful():
             self.must_fail[victim] = "launch_failed"
+
+    def clear_line(self) -> None:
+        for copy in [one for one in self.copies.values() if one.lined]:
+            self.leave(copy, "not_needed")
+            copy.call = ""

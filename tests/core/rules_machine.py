@@ -24,7 +24,7 @@ from .rules_model import Model
 RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_output"]
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some
 QUIET = ("starting", "idle", "frozen", "thawing")  # without a call
-CROSSING = ["ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
+CROSSING = ["lined up", "begun", "ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
 NAPS = ["thaws", "thaws", "thaws", "for nobody", "exits", "is lost", "drain"]  # how one ends
 RARELY = st.sampled_from([False, False, False, False, True])
 SPAN = st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0, 10.0, 60.0])
@@ -110,6 +110,9 @@ class RulesMachine(RuleBasedStateMachine):
     def numbers(self, *phases: str) -> list[int]:
         return [number for number, copy in self.model.copies.items() if copy.phase in phases]
 
+    def lined(self) -> list[int]:
+        return [number for number, copy in self.model.copies.items() if copy.lined]
+
     def open_calls(self) -> list[str]:
         return [call.id for call in self.model.queue] + list(self.model.running)
 
@@ -147,6 +150,18 @@ class RulesMachine(RuleBasedStateMachine):
         self.tell("call_cancelled", pick(self.open_calls(), which))
 
     # ---- copies
+
+    @precondition(lambda self: self.numbers("starting"))
+    @rule()
+    def meet_a_busy_driver(self) -> None:
+        """Whatever starts waits in line instead. Said again of a copy that waits already it means nothing."""
+        for number in self.numbers("starting"):
+            self.tell("copy_lined_up", number)
+
+    @precondition(lambda self: self.lined())
+    @rule(which=ANY)
+    def have_its_turn(self, which: int) -> None:
+        self.tell("copy_begun", pick(self.lined(), which))
 
     @precondition(lambda self: self.numbers("starting"))
     @rule(which=ANY)
@@ -215,7 +230,11 @@ class RulesMachine(RuleBasedStateMachine):
         """A fact about somebody who is gone, or in a phase in which it means nothing, changes nothing."""
         phase = self.model.copies[which].phase if which in self.model.copies else "gone"
         late = self.real.next_deadline() <= self.model.now
-        if fact == "ready" and phase != "starting":
+        if fact == "lined up" and phase != "starting":
+            actions = self.tell("copy_lined_up", which)
+        elif fact == "begun" and which not in self.lined():
+            actions = self.tell("copy_begun", which)
+        elif fact == "ready" and phase != "starting":
             actions = self.tell("copy_ready", which)
         elif fact == "finished" and phase != "busy":
             actions = self.tell("call_finished", which, None)
@@ -298,7 +317,9 @@ class RulesMachine(RuleBasedStateMachine):
 
     def behave(self, *, answers: bool) -> bool:
         """Do the next thing that a good world does. Returns whether there was any."""
-        if answers and self.numbers("starting"):
+        if answers and self.lined():
+            self.tell("copy_begun", self.lined()[0])
+        elif answers and self.numbers("starting"):
             self.tell("copy_ready", self.numbers("starting")[0])
         elif answers and self.numbers("thawing"):
             self.tell("copy_thawed", self.numbers("thawing")[0])

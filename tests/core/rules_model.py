@@ -47,6 +47,7 @@ class Model(Books):
         else:
             assert not self.draining
             assert action.call_id == ""
+            copy.spare = True
             self.launch_spare(action)
         self.launched += 1
         self.copies[copy.number] = copy
@@ -122,7 +123,8 @@ class Model(Books):
         assert action.grace == (0.0 if at_once else self.spec.stop_grace) or (aborting and action.grace == 0.0)
         self.forget(copy)
         copy.phase = "stopping"
-        copy.stop_reason = self.last_end = action.reason
+        copy.stop_reason = action.reason
+        self.last_end = self.last_end if action.reason == "not_needed" else action.reason
         copy.told = self.now + (0.0 if self.fact == "kill_requested" and action.grace else action.grace or 1.0)
         copy.grace = action.grace
         if action.reason == "start_failed":
@@ -149,7 +151,10 @@ class Model(Books):
             self.replaceable += 1
         elif reason == "start_failed":
             assert copy.phase == "starting"
+            assert not copy.lined, "not started yet"
             assert self.now >= copy.launched + self.spec.start_timeout
+        elif reason == "not_needed":
+            self.check_withdrawn(copy)
         elif reason == "thaw_failed":
             assert copy.phase == "thawing"
             assert self.now >= copy.thaw_due, "given up too early"
@@ -183,6 +188,7 @@ class Model(Books):
             assert holder.phase == "busy"
             assert self.now >= (holder.expires if action.code == "call_timeout" else self.drain_due)
         elif action.code == "queue_timeout":
+            assert limits, "it waits no more"
             assert self.now >= min(self.queue_due(limits[0]), self.own_deadline(limits[0])), "failed too early"
         elif action.code == "saturated":
             assert action.call_id == self.arriving == self.queue[-1].id
@@ -191,6 +197,24 @@ class Model(Books):
             assert action.code == "shutting_down"
             assert limits
             assert self.now >= self.drain_due
+
+    def check_withdrawn(self, copy: Body) -> None:
+        assert copy.phase == "starting"
+        assert copy.lined, "it starts already"
+        assert self.starters() > len(self.queue), "a call needs it"
+        assert self.useful() > self.wanted(), "kept hot on purpose"
+        assert not copy.spare, "no call was the reason for it"
+        if self.no_recycling():
+            assert copy.number == max(self.surplus()), "not the youngest"
+
+    def surplus(self) -> list[int]:
+        """Copies in line that no call needs, the ones that replace another left out."""
+        lined = [one.number for one in self.copies.values() if one.lined and not one.spare]
+        return lined if self.starters() > len(self.queue) and self.useful() > self.wanted() else []
+
+    def no_recycling(self) -> bool:
+        """Else a copy that was launched for a call may have to replace another as well."""
+        return self.spec.max_calls is None and self.spec.max_age is None
 
     def drop(self, action: Drop) -> None:
         assert not self.copies
@@ -225,6 +249,10 @@ class Model(Books):
             assert self.full() or self.backing_off(), "a call waits and nobody starts"
         if self.useful() < self.wanted():
             assert self.full() or self.backing_off(), "fewer than min_instances"
+        if self.no_recycling():
+            assert not self.surplus(), "waits in line for nobody"
+        if self.backing_off():
+            assert not any(one.lined for one in self.copies.values()), "in line in a back-off"
         if self.queue:
             assert self.copies or self.backing_off(), "a call waits for nothing"
 
@@ -275,6 +303,8 @@ class Model(Books):
     def deadlines(self) -> list[float]:
         times = [self.queue_due(call) for call in self.queue] + [self.own_deadline(call) for call in self.queue]
         for copy in self.copies.values():
+            if copy.phase == "starting" and copy.lined:
+                continue
             if copy.phase == "starting":
                 times.append(copy.launched + self.spec.start_timeout)
             elif copy.phase == "busy":

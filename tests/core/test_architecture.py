@@ -37,7 +37,9 @@ DIRECTION: dict[str, set[str]] = {
     "records": {"actions", "deadlines", "model"},
     "ledger": VALUES | {"actions", "deadlines", "records"},
     "resting": VALUES | {"actions", "deadlines", "records", "ledger"},
-    "state": VALUES | {"actions", "deadlines", "records", "resting"},
+    "lining": {"resting"},
+    "state": VALUES | {"actions", "deadlines", "lining", "records"},
+    "startline": set(),
     # the contracts and who fulfils them
     "protocol": VALUES,
     "driver": VALUES,
@@ -53,7 +55,7 @@ DIRECTION: dict[str, set[str]] = {
     "instance": CONTRACTS | {"actions", "stderr", "failures"},
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
-    "opening": CONTRACTS | {"failures", "registry"},
+    "opening": CONTRACTS | {"failures", "registry", "startline"},
     "preparing": CONTRACTS | {"launcher", "failures"},
     "arguments": VALUES,
     "admission": CONTRACTS | {"failures"},
@@ -93,7 +95,7 @@ STRANGERS: dict[str, set[str]] = {
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
 PURE = {"actions", "checks", "deadlines", "errors", "headers", "ledger", "model", "protocol", "records", "resting"}
-PURE |= {"state"}
+PURE |= {"lining", "state", "startline"}
 # The modules of the core that a plugin builds on: the contracts, marks, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
 PUBLIC |= {"hotfn_core.protocol", "hotfn_core.runtime", "hotfn_core.testing"}

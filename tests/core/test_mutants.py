@@ -21,7 +21,14 @@ from hotfn_core.state import SupervisorState
 
 from .rules_machine import FrostMachine, RulesMachine
 
-MODULES = ("deadlines", "records", "ledger", "resting", "state")  # in the order in which they import one another
+MODULES = (
+    "deadlines",
+    "records",
+    "ledger",
+    "resting",
+    "lining",
+    "state",
+)  # in the order in which they import one another
 SEARCH = settings(
     max_examples=400,
     stateful_step_count=60,
@@ -46,6 +53,8 @@ class Mutant(NamedTuple):
     wrong: str
 
 
+_START = "        self._deadlines.set(copy, now + self.spec.start_timeout)\n"
+_FORGET = "        self._deadlines.forget(self._linger)"
 _SATURATED = 'self._fail(now, waiter, "saturated", RETRY_SATURATED)'
 _KEEP = "(self._leave(copy), self._rest(now, copy))"
 _LOST = "self._lost_in_frost(now, copy, reason)"
@@ -63,7 +72,19 @@ MUTANTS = [
     Mutant("queue_timeout left in the past", "state", "_queue_due() <= now:", "_queue_due() < now:"),
     Mutant("told to stop only twice", "ledger", "self._deadlines.set(copy, now + copy.retry)\n", "pass\n"),
     Mutant("idle_timeout not armed again", "ledger", "due = copy.idle_until if", "due = NEVER if"),
-    Mutant("start_timeout never armed", "ledger", "self._deadlines.set(copy, now + self.spec.start_timeout)", "pass"),
+    Mutant("start_timeout never armed", "ledger", _START + "        self._deadlines.forget(self._linger)", _FORGET),
+    Mutant("start_timeout runs in the line", "ledger", "self._deadlines.set(copy, NEVER)", "pass"),
+    Mutant(
+        "start_timeout forgotten after the line", "ledger", "copy.launched = now\n" + _START, "copy.launched = now\n"
+    ),
+    Mutant("the line is charged to the start", "ledger", "copy.launched = now\n", "pass\n"),
+    Mutant("nothing leaves the line", "state", "self._withdraw(now)", "pass"),
+    Mutant("all leave the line", "lining", "self.starting <= len(self._waiting) or", ""),
+    Mutant("min_instances leave the line", "lining", "or self.useful <= self._wanted()", ""),
+    Mutant(
+        "started in a back-off", "state", "_give_up(now, copy)\n        self._clear_line(now)", "_give_up(now, copy)"
+    ),
+    Mutant("in line for ever in the count", "ledger", "if copy.lined:\n", "if False:\n"),
     Mutant("rings at a time that has moved", "deadlines", "elif thing.due == when:", "elif thing.due < NEVER:"),
     Mutant("kept after a timeout", "state", 'self._stop(now, copy, "timeout")', _KEEP),
     Mutant("kept after a cancelled call", "state", 'self._stop(now, waiter.copy, "cancelled")', "pass"),
