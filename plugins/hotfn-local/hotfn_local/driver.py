@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,12 @@ from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
 from hotfn_core.model import Exit, FunctionSpec
 
 from . import environment, limits, options, program, reaper
-from .guardian import Guardian, new_runtime
+from .guardian import Entry, Guardian, new_runtime
 from .order import make_order
 from .process import LocalContainer
-from .spawn import Child, Start
+from .spawn import Child, Order, Start
+from .zygote import command
+from .zygote.pool import Zygotes
 
 CALM = 0.001
 """Seconds since the last start was over, after which one is by itself."""
@@ -40,9 +41,9 @@ class LocalDriver(Driver):
         self._threads = ThreadPoolExecutor(1, "hotfn-local")  # runs when it is first needed
         self._starting = 0
         self._started_at = 0.0
-        self._numbers = itertools.count(1)
         self._alive: set[LocalContainer] = set()
         self._guardian: Guardian | None = None
+        self._zygotes: Zygotes | None = None
         self._inherited: Mapping[str, str] = {}
 
     @property
@@ -50,21 +51,30 @@ class LocalDriver(Driver):
         """The pid of the guardian process, None while there is none."""
         return self._guardian.pid if self._guardian else None
 
+    @property
+    def zygotes(self) -> list[int]:
+        """The pids of the zygotes."""
+        return self._zygotes.pids if self._zygotes else []
+
     async def open(self) -> None:
         try:
             os.close(os.pidfd_open(os.getpid()))
             self._guardian = Guardian(new_runtime())
+            self._zygotes = Zygotes(self._guardian)
             self._inherited = environment.inherited(os.environ)
         except (AttributeError, OSError) as error:
             raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted') from error
 
     def validate(self, spec: FunctionSpec) -> None:
-        options.parse(spec.driver_options)
+        wanted = options.parse(spec.driver_options)
         if not spec.command:
             hint = "; `image` is for drivers of containers" if spec.image else ""
             raise ConfigError(f'the driver "local" needs `command`, a program and its arguments{hint}', field="command")
         if reaper.MARKER in spec.env:
             raise ConfigError(f'env: {reaper.MARKER} is reserved by the driver "local"', field="env")
+
+        if wanted.zygote is not None:
+            command.parse(spec.command)
 
     def describe(self) -> str:
         prlimit = limits.find_prlimit() or "Python, as there is no prlimit"
@@ -75,44 +85,45 @@ class LocalDriver(Driver):
         asked = {name: spec.driver_options.get(name) for name in options.CONFINING}
         return [f"{name} {value}" for name, value in asked.items() if value is not None]
 
-    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
-        """Start one copy. The guardian knows of it before it exists: see `Guardian._strays`."""
-        guardian = self._guardian
-        if guardian is None:
-            raise DriverUnavailable('the driver "local" is not open')
-        guardian.ensure()
-        copy = next(self._numbers)
-        order = make_order(spec, self._inherited, f"{guardian.runtime}:{copy}")
-        try:
-            start = Start(order)
-        except (OSError, ValueError) as error:
-            raise _explained(spec.command[0], order.program, error) from error
-        line = guardian.table.enter(copy)
-        try:
-            child = await self._start(guardian, start, copy, line)
-        except (OSError, ValueError) as error:
-            raise _explained(spec.command[0], order.program, error) from error
-        return self._container(guardian, child, line, receiver)
+    async def prepare(self, spec: ContainerSpec) -> None:
+        """Have the zygote of the function ready, where it asks for one."""
+        if self._zygotes and spec.options.get("zygote"):
+            await self._zygotes.prepare(make_order(spec, self._inherited))
 
-    async def _start(self, guardian: Guardian, start: Start, copy: int, line: int) -> Child:
-        """Start the process. Cancelled it leaves nothing behind."""
-        since = reaper.ticks()
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        """Start one copy. The guardian knows of it before it exists: see `reaper.Guardian._strays`."""
+        if self._guardian is None or self._zygotes is None:
+            raise DriverUnavailable('the driver "local" is not open')
+        zygotes = self._zygotes
+        order = make_order(spec, self._inherited)
+        if order.zygote is not None:
+            return self._container(zygotes, *await zygotes.start(order), receiver)
+        entry = self._guardian.enter()
+        try:
+            child, cancelled = await self._start(order, entry)
+        except BaseException as error:  # whatever it was, there is no such copy
+            entry.cancelled()
+            if isinstance(error, OSError | ValueError):
+                raise _explained(spec.command[0], order.program, error) from error
+            raise
+        if cancelled:
+            await self._container(zygotes, child, entry, _Nobody()).stop(0)
+            raise asyncio.CancelledError
+        return self._container(zygotes, child, entry, receiver)
+
+    async def _start(self, order: Order, entry: Entry) -> tuple[Child, bool]:
+        """Start the process. Returns whether that was cancelled, which comes too late, with it."""
+        start = Start(order, entry.marker)
         try:
             pid, cancelled = await self._run(start)
             child = start.child(pid)
-        except BaseException:  # whatever it was, there is no such copy
-            guardian.table.leave(line)
-            raise
         finally:
             start.close()
-        guardian.table.started(line, copy, child.pid, since)
-        if cancelled:
-            await self._container(guardian, child, line, _Nobody()).stop(0)
-            raise asyncio.CancelledError
-        return child
+        entry.started(child.pid)
+        return child, cancelled
 
     async def _run(self, start: Start) -> tuple[int, bool]:
-        """Return the pid of the process, and whether this was cancelled, which comes too late.
+        """Return the pid of the process, and whether this was cancelled.
 
         One that is by itself is started here, as nobody waits for long and a thread would double the time. Of several
         in a row the thread starts all: calls go on while the system makes them.
@@ -129,11 +140,11 @@ class LocalDriver(Driver):
             self._starting -= 1
             self._started_at = time.monotonic()
 
-    def _container(self, guardian: Guardian, child: Child, line: int, receiver: Receiver) -> Container:
+    def _container(self, zygotes: Zygotes, child: Child, entry: Entry, receiver: Receiver) -> Container:
         def ended() -> None:
             self._alive.discard(container)
-            guardian.table.leave(line)
-            guardian.copy_ended()
+            entry.ended()
+            zygotes.done(child)
 
         container = LocalContainer(asyncio.get_running_loop(), child, receiver, ended)
         self._alive.add(container)
@@ -144,12 +155,13 @@ class LocalDriver(Driver):
         return await asyncio.to_thread(reaper.kill_marked, _of_dead_runtimes)
 
     async def aclose(self) -> None:
-        """Send the guardian home. Copies that live against the contract are killed."""
+        """End the zygotes and send the guardian home. Copies that live against the contract are killed."""
         guardian, self._guardian = self._guardian, None
-        if guardian is None:
+        if guardian is None or self._zygotes is None:
             return
         try:
             await asyncio.gather(*(container.stop(0) for container in self._alive))
+            await self._zygotes.aclose()
         finally:
             await guardian.close()
             self._threads.shutdown(wait=False)  # nothing is under way any more: they end by themselves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import secrets
@@ -47,12 +48,15 @@ class Table:
         self._write(line, copy, 0, 0, 0)
         return line
 
-    def started(self, line: int, copy: int, pid: int, since: int) -> None:
+    def started(self, line: int, copy: int, pid: int, since: int) -> int:
         """Add the pid of the copy, which leads a process group of its own and was started after the tick `since`.
+        Returns the tick before which it was.
 
         Its exact start time is not asked for: reading it waits until the exec is over, half a millisecond.
         """
-        self._write(line, copy, pid, since, reaper.ticks())
+        until = reaper.ticks()
+        self._write(line, copy, pid, since, until)
+        return until
 
     def leave(self, line: int) -> None:
         """Free the line of a copy that has ended."""
@@ -68,12 +72,47 @@ class Table:
             os.pwrite(self.fd, reaper.ENTRY.pack(*entry), line * reaper.ENTRY.size)
 
 
+class Entry:
+    """A process that the guardian knows of, from before it is started until it has ended."""
+
+    def __init__(self, guardian: Guardian) -> None:
+        self.since = self.until = reaper.ticks()
+        self.pid = 0
+        self._copy = next(guardian.numbers)
+        self._guardian = guardian
+        self._line = guardian.table.enter(self._copy)
+
+    @property
+    def marker(self) -> tuple[str, str]:
+        """The variable that is in the environment of the process."""
+        return reaper.MARKER, f"{self._guardian.runtime}:{self._copy}"
+
+    def started(self, pid: int) -> None:
+        """The process is there, and leads a group."""
+        self.pid = pid
+        self.until = self._guardian.table.started(self._line, self._copy, pid, self.since)
+
+    def leads(self) -> bool:
+        """Say whether its pid, if it has ended, is still the number of its group and of no other."""
+        return reaper.leads(self.pid, self.since, self.until)
+
+    def ended(self) -> None:
+        """The process has ended; what left its group is looked for."""
+        self.cancelled()
+        self._guardian.copy_ended()
+
+    def cancelled(self) -> None:
+        """It was not started."""
+        self._guardian.table.leave(self._line)
+
+
 class Guardian:
     """One guardian process per driver, started with the first copy, restarted when somebody kills it."""
 
     def __init__(self, runtime: str) -> None:
         self.runtime = runtime
         self.table = Table()
+        self.numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._pidfd = -1
@@ -85,6 +124,11 @@ class Guardian:
     def pid(self) -> int | None:
         """The guardian's pid while it runs."""
         return self._process.pid if self._process else None
+
+    def enter(self) -> Entry:
+        """Enter a process that is about to be started: before it exists, see `reaper.Guardian._strays`."""
+        self.ensure()
+        return Entry(self)
 
     def ensure(self) -> None:
         """Start the guardian unless it runs. Takes a millisecond; it boots on its own."""

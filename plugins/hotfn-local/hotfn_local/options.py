@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,18 +29,20 @@ LIMITS: Mapping[str, Limit] = {
 }
 MEMORY = Limit("as", 1, "bytes")
 CONFINING = ("user", "group", *LIMITS)
-NAMES = ("cwd", *CONFINING)
+NAMES = ("cwd", *CONFINING, "zygote")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _MOST = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a function asks of this driver. `limits` holds (limit, value) pairs."""
+    """What a function asks of this driver. `limits` holds (limit, value) pairs. `zygote`: True, modules, or None."""
 
     cwd: str | None = None
     user: str | int | None = None
     group: str | int | None = None
     limits: tuple[tuple[Limit, int], ...] = ()
+    zygote: bool | tuple[str, ...] | None = None
 
 
 def parse(options: Mapping[str, Any]) -> Options:
@@ -55,7 +58,18 @@ def parse(options: Mapping[str, Any]) -> Options:
         user=_account("user", options.get("user")),
         group=_account("group", options.get("group")),
         limits=tuple((LIMITS[name], _count(name, options[name])) for name in LIMITS if options.get(name) is not None),
+        zygote=_zygote(options.get("zygote")),
     )
+
+
+def _zygote(value: object) -> bool | tuple[str, ...] | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return True
+    if isinstance(value, list | tuple) and all(isinstance(one, str) and _MODULE.fullmatch(one) for one in value):
+        return tuple(value)
+    raise _wrong(f'driver_options: zygote must be true or a list of modules, such as ["json"], not {value!r}')
 
 
 def _path(value: object) -> str | None:

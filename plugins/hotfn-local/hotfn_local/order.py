@@ -8,29 +8,33 @@ from collections.abc import Mapping
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import DriverError
 
-from . import account, environment, limits, options, program, reaper
+from . import account as accounts
+from . import environment, limits, options, program
 from .spawn import Order
 
 _MB = 1024 * 1024
 
 
-def make_order(spec: ContainerSpec, inherited: Mapping[str, str], marker: str) -> Order:
-    """Work out how to start one copy with `inherited` below its own environment.
+def make_order(spec: ContainerSpec, inherited: Mapping[str, str]) -> Order:
+    """Work out how to start one copy with `inherited` below its own environment. The marker is not in it yet.
 
     Raises DriverError for what can be known to fail before it is tried.
     """
     wanted = options.parse(spec.options)
-    runs_as = account.resolve(wanted.user, wanted.group)
-    env = {**inherited, **environment.of_user(runs_as.entry), **spec.env, reaper.MARKER: marker}
+    runs_as = accounts.resolve(wanted.user, wanted.group)
+    env = {**inherited, **environment.of_user(runs_as.entry), **spec.env}
     path = program.find(spec.command[0], env["PATH"], _directory(wanted.cwd))
     argv = list(spec.command)
     asked = _limits(spec, wanted)
     if asked:
+        limits.check(asked)
+    if asked and wanted.zygote is None:
         # Behind the program that sets the limits, a failing exec is only an exit code: look before.
         program.check_interpreter(spec.command[0], path)
-        limits.check(asked)
         path, argv = limits.wrap(path, argv, asked)
-    return Order(path, argv, env, wanted.cwd, runs_as.user, runs_as.group, runs_as.groups)
+        asked = ()
+    account = (runs_as.user, runs_as.group, runs_as.groups)
+    return Order(path, argv, env, wanted.cwd, *account, zygote=wanted.zygote, limits=asked)
 
 
 def _limits(spec: ContainerSpec, wanted: options.Options) -> limits.Limits:

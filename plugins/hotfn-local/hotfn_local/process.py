@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from hotfn_core.driver import Container, Receiver
 from hotfn_core.errors import DriverError
+from hotfn_core.model import Exit
 
 from .pipes import HIGH_WATER, PipeReader, PipeWriter
-from .spawn import Child, reap
+from .spawn import Child
 
 POLITE = 0.1
 """Seconds from closing a copy's stdin to SIGTERM, which kills most programs without their own clean-up. A tenth of
@@ -37,6 +38,7 @@ class LocalContainer(Container):
         self._receiver = receiver
         self._ended = ended
         self._alive = True
+        self._led = True
         self._stdin = PipeWriter(loop, child.stdin)
         self._stdout = PipeReader(loop, child.stdout, receiver.stdout_received, self._stdout_ended)
         self._stderr = PipeReader(loop, child.stderr, receiver.stderr_received, lambda: None)
@@ -127,7 +129,7 @@ class LocalContainer(Container):
 
     def _signal(self, number: int) -> None:
         """Signal the whole group. The leader is not reaped yet, so the group's number is nobody else's."""
-        if not self._alive:
+        if not self._led or not self._child.parent.leads(self._child):
             return
         try:
             os.killpg(self._child.pid, number)
@@ -151,12 +153,16 @@ class LocalContainer(Container):
             timer.cancel()
 
     def _exit_seen(self) -> None:
-        """The leader has exited: end its group, pass on what it had said, and tell."""
+        """The leader has exited: end its group, and have its status."""
         self._loop.remove_reader(self._child.pidfd)
         with contextlib.suppress(DriverError):  # another user's process stays, the copy is gone all the same
             self._signal(signal.SIGKILL)
+        self._led = False
+        self._child.parent.collect(self._child, self._finish)
+
+    def _finish(self, exit: Exit) -> None:
+        """Pass on what it had said, and tell."""
         self._alive = False
-        exit = reap(self._child)
         os.close(self._child.pidfd)
         for name in list(self._timers):
             self._cancel_timer(name)

@@ -145,15 +145,20 @@ def read_table(fd: int) -> list[tuple[int, int, int, int]]:
     return [entry for entry in ENTRY.iter_unpack(data) if entry[0]]
 
 
-def kill_groups(table: int) -> None:
-    """Kill the process group of every copy in the table.
+def leads(pid: int, since: int, until: int) -> bool:
+    """Say whether that is the group of a copy that was started between these ticks.
 
-    A group whose leader has ended keeps its number to itself while it has members, so it is killed as well; a
-    leader that was started at another time is a stranger that has got the number.
+    A group whose leader has ended keeps its number to itself while it has members; a leader that was started at
+    another time is a stranger that has got the number.
     """
+    started = start_time(pid)
+    return started is None or since <= started <= until
+
+
+def kill_groups(table: int) -> None:
+    """Kill the process group of every copy in the table."""
     for _, pid, since, until in read_table(table):
-        started = start_time(pid)
-        if pid > 1 and (started is None or since <= started <= until):
+        if pid > 1 and leads(pid, since, until):
             try:
                 os.killpg(pid, signal.SIGKILL)
             except OSError:  # all of it is gone, or is another user's

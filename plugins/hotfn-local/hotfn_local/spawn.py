@@ -7,16 +7,20 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hotfn_core.model import Exit
 
 from . import posix
+from .options import Limit
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to start: the file `program` with `argv`. Without `user`, `group`, `groups` it runs as hotfn does."""
+    """What to start: the file `program` with `argv`. Without `user`, `group`, `groups` it runs as hotfn does.
+
+    `zygote` is the option of that name, None without it. `limits` are what the copy has to set itself.
+    """
 
     program: str
     argv: Sequence[str]
@@ -25,11 +29,24 @@ class Order:
     user: int | None = None
     group: int | None = None
     groups: Sequence[int] | None = None
+    zygote: bool | tuple[str, ...] | None = None
+    limits: Sequence[tuple[Limit, int]] = ()
+
+
+class Parent(Protocol):
+    """Who gets the exit status of a copy from the kernel."""
+
+    def collect(self, child: Child, done: Callable[[Exit], None]) -> None:
+        """Take the exit status of `child`, which has exited. `done` is called once, at once or later."""
+
+    def leads(self, child: Child) -> bool:
+        """Say whether the pid of `child`, which may have exited, is still the number of its group and of no other."""
 
 
 class Child(NamedTuple):
     """A started process and our ends of its pipes, which do not block."""
 
+    parent: Parent
     pid: int
     pidfd: int
     stdin: int
@@ -37,22 +54,39 @@ class Child(NamedTuple):
     stderr: int
 
 
+class Streams(NamedTuple):
+    """Three pipes for stdin, stdout and stderr: our ends, which do not block, and those of the process."""
+
+    ours: list[int]
+    theirs: list[int]
+
+
+def open_streams() -> Streams:
+    """Raises OSError; then none is open."""
+    streams = Streams([], [])
+    try:
+        for reader, writer in (streams[::-1], streams, streams):
+            _add_pipe(reader, writer)
+        for fd in streams.ours:
+            os.set_blocking(fd, False)
+    except OSError:
+        close(streams.ours + streams.theirs)
+        raise
+    return streams
+
+
 class Start:
-    """A process that is to be started once. Making one raises OSError or ValueError; then nothing is left behind.
+    """A process that is to be started once, with `marker` in its environment. Making one raises OSError or ValueError;
+    then nothing is left behind.
 
     What blocks for the millisecond that fork and exec take is `run`, which is for a thread and does nothing else:
     threads that pass the interpreter's lock to and fro disturb calls more than a few system calls do.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._ours: list[int] = []
-        self._theirs: list[int] = []
+    def __init__(self, order: Order, marker: tuple[str, str]) -> None:
+        self._streams = open_streams()
         try:
-            for reader, writer in ((self._theirs, self._ours), (self._ours, self._theirs), (self._ours, self._theirs)):
-                _add_pipe(reader, writer)
-            for fd in self._ours:
-                os.set_blocking(fd, False)
-            self._run = _way(order, *self._theirs)
+            self._run = _way(order, marker, self._streams.theirs)
         except BaseException:  # nothing is left behind, whatever it was
             self.close()
             raise
@@ -63,24 +97,29 @@ class Start:
 
     def child(self, pid: int) -> Child:
         """Return the process that was started. Raises OSError; then it is dead."""
-        child = Child(pid, _pidfd(pid), *self._ours)
-        self._ours = []
+        child = Child(Own(), pid, _pidfd(pid), *self._streams.ours)
+        self._streams = Streams([], self._streams.theirs)
         return child
 
     def close(self) -> None:
         """Let go of the descriptors that are not the child's now. Idempotent."""
-        for fd in (*self._ours, *self._theirs):
-            os.close(fd)
-        self._ours, self._theirs = [], []
+        close(self._streams.ours + self._streams.theirs)
+        self._streams = Streams([], [])
 
 
-def _way(order: Order, stdin: int, stdout: int, stderr: int) -> Callable[[], int]:
+def _way(order: Order, marker: tuple[str, str], stdio: Sequence[int]) -> Callable[[], int]:
     """Return what starts the process and disturbs least. Another account, or a C library that cannot, needs Popen."""
-    stdio = (stdin, stdout, stderr)
     same_account = order.user is None and order.group is None and order.groups is None
     if same_account and min(stdio) > 2 and posix.library() is not None:
-        return posix.Spawn(order.program, order.argv, order.env, order.cwd, stdio).run
-    return lambda: _popen(order, *stdio)
+        stdin, stdout, stderr = stdio
+        env = {**order.env, marker[0]: marker[1]}
+        return posix.Spawn(order.program, order.argv, env, order.cwd, (stdin, stdout, stderr)).run
+    return lambda: _quiet(popen(order, marker, stdio)).pid
+
+
+def _quiet(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    process.returncode = 0  # it is not Popen that waits for it; keeps its destructor quiet
+    return process
 
 
 def _add_pipe(reader: list[int], writer: list[int]) -> None:
@@ -89,22 +128,31 @@ def _add_pipe(reader: list[int], writer: list[int]) -> None:
     writer.append(writing)
 
 
-def _popen(order: Order, stdin: int, stdout: int, stderr: int) -> int:
-    process = subprocess.Popen(
+def popen(
+    order: Order, marker: tuple[str, str], streams: Sequence[int], passed: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process with these three streams, and with those that are `passed` under their own numbers."""
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
         order.argv,
         executable=order.program,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        env=order.env,
+        env={**order.env, marker[0]: marker[1]},
         cwd=order.cwd,
+        pass_fds=passed,
         start_new_session=True,
         user=order.user,
         group=order.group,
         extra_groups=order.groups,
     )
-    process.returncode = 0  # it is not Popen that waits for it; keeps its destructor quiet
-    return process.pid
+
+
+def close(fds: Sequence[int]) -> None:
+    """Close descriptors."""
+    for fd in fds:
+        os.close(fd)
 
 
 def watch(process: subprocess.Popen[bytes]) -> int:
@@ -112,7 +160,7 @@ def watch(process: subprocess.Popen[bytes]) -> int:
     try:
         return _pidfd(process.pid)
     except OSError:
-        process.returncode = 0  # nobody waits for it any more
+        _quiet(process)  # nobody waits for it any more
         raise
 
 
@@ -129,10 +177,20 @@ def _pidfd(pid: int) -> int:
         raise
 
 
-def reap(child: Child) -> Exit:
-    """Take the exit status of a process that has ended."""
+class Own:
+    """hotfn itself as the parent."""
+
+    def collect(self, child: Child, done: Callable[[Exit], None]) -> None:
+        done(reap(child.pidfd))
+
+    def leads(self, child: Child) -> bool:
+        return True  # it is not reaped before `collect`
+
+
+def reap(pidfd: int) -> Exit:
+    """Take the exit status of a child that has ended."""
     try:
-        result = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     except ChildProcessError:
         return Exit(detail="another part of this program took its exit status")
     assert result is not None  # only with WNOHANG
