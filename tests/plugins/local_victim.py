@@ -1,4 +1,7 @@
-"""A program that uses the driver `local` until it is killed: `local_victim.py KIND LOOP [SEED]`, the token on stdin."""
+"""A program that uses the driver `local` until it is killed.
+
+`local_victim.py KIND LOOP [SEED [zygote]]`, the token on stdin.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ KINDS: dict[str, Callable[[Kit], Awaitable[None]]] = {
 async def main() -> None:
     driver = LocalDriver()
     await driver.open()
-    kit = Kit(driver, Guest(), 10)
+    kit = Kit(driver, Guest(options={"zygote": True} if "zygote" in sys.argv[4:] else {}), 10)
     kit.token = sys.stdin.readline().strip()
     await KINDS[sys.argv[1]](kit)
     await asyncio.sleep(1000)

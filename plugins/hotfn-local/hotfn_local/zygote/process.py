@@ -206,6 +206,7 @@ class Zygote:
         if reply == b"ready":
             if not self.ready.done():
                 self.ready.set_result(None)
+            self._stop_watching()  # what comes now is answered sooner
             if self._said:
                 _log.info("the zygote of %s said: %s", self.key, self._tail())
         elif reply is not None:
@@ -226,9 +227,13 @@ class Zygote:
             self._link.shutdown(socket.SHUT_RDWR)
             self._later_kill()
 
-    def _later_kill(self) -> None:
+    def _stop_watching(self) -> None:
         if self._timer:
             self._timer.cancel()
+            self._timer = None
+
+    def _later_kill(self) -> None:
+        self._stop_watching()
         self._timer = self._loop.call_later(FAREWELL, self.kill)
 
     def kill(self) -> None:
@@ -243,9 +248,7 @@ class Zygote:
         with contextlib.suppress(OSError):  # all of its group is gone, or is another user's
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
+        self._stop_watching()
         self._stderr.finish()
         self._link.close()
         os.close(self._pidfd)

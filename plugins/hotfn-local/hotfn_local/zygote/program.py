@@ -21,7 +21,7 @@ class Program:
     def __init__(self, kind: str, target: str) -> None:
         self.kind = "path" if kind == "script" and _importable(target) else kind
         self.target = target
-        self.file = os.path.join(os.getcwd(), target) if self.kind == "script" else "<string>"
+        self.file = os.path.join(os.getcwd(), target) if kind == "script" else "<string>"
         self.code: CodeType | None = None
         self.watched: dict[str, object] = {}
         self.sigchld: Any = None
@@ -51,10 +51,10 @@ class Program:
         if not safe:
             sys.path[0] = {"module": os.getcwd(), "text": ""}.get(self.kind, self._directory())
         elif self.kind == "path":
-            sys.path.insert(0, self.target)
+            sys.path.insert(0, self.file)
 
     def _directory(self) -> str:
-        return self.target if self.kind == "path" else os.path.dirname(os.path.realpath(self.file))
+        return self.file if self.kind == "path" else os.path.dirname(os.path.realpath(self.file))
 
     def source(self) -> tuple[str | bytes, str]:
         """Return the program's text and the package it is in."""
@@ -119,7 +119,7 @@ class Program:
             else:
                 exec(self._ready_code(), self.main.__dict__)  # noqa: S102 - this is what it is for
         except BaseException as error:
-            _show_only(error.__traceback__ and error.__traceback__.tb_next)
+            _show_only(error.__traceback__)
             raise
 
     def _ready_code(self) -> CodeType:
@@ -170,6 +170,9 @@ def _look(path: str) -> object:
 
 
 def _show_only(trace: Any) -> None:
+    """Have the exception that passes shown without the part of its trace that is in this file."""
+    while trace and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
     hook = sys.excepthook
 
     def show(kind: Any, error: BaseException, _: Any) -> None:

@@ -10,8 +10,9 @@ Its one argument is a socket (SOCK_SEQPACKET). hotfn asks, one message each, and
     fork + 4 files      a job (see `Job`), stdin, stdout, stderr -> `pid N`, `stale` or `error TEXT`
     reap N              the wait status of a copy that has exited -> `status N` or `lost`
 
-The end of the socket is the end of the zygote. A file of fields is joined with NULs, which no argument and no variable
-can hold. What is secret, the environment of a function, is in jobs only, and only the new process reads them.
+The end of the socket is the end of the zygote. The fork itself is done ahead: a spare process waits for the next job.
+A file of fields is joined with NULs, which no argument and no variable can hold. What is secret, the environment of a
+function, is in jobs only, and only the new process reads them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,6 @@ class Job:
         sys.argv[1:] = command[len(command) - self.args :]
         sys.orig_argv = command
         _repaint(self.command, self.env)
-        _freshen()
         for limit in self.limits:
             resource_name, soft, hard = limit.decode().split(":")
             resource.setrlimit(getattr(resource, "RLIMIT_" + resource_name.upper()), (int(soft), int(hard)))
@@ -123,7 +123,7 @@ def set_up(fd: int) -> Program:
     """Become a zygote. Raises Refused."""
     kind, target, imports, *names = map(os.fsdecode, fields_of(fd))
     os.close(fd)
-    before = set(_descriptors())
+    before = _descriptors()
     program = Program(kind, target)
     if imports == "begin":
         program.begin()
@@ -170,63 +170,100 @@ def _check_threads() -> None:
         time.sleep(0.01)
 
 
-def _descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd")]
-
-
-def _check_descriptors(before: set[int]) -> None:
-    """Raise Refused when an import left something open that copies would share."""
-    for fd in set(_descriptors()) - before:
+def _descriptors() -> dict[int, str]:
+    """Return what is open, by number. The listing's own descriptor is closed by then."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
         try:
-            name, mode = os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_mode
-            writes = os.stat(f"/proc/self/fd/{fd}", follow_symlinks=False).st_mode & 0o200
-        except OSError:  # the listing itself
+            found[int(number)] = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
             continue
-        if not (name in HARMLESS or (mode & 0o170000 == 0o100000 and not writes)):
+    return found
+
+
+def _check_descriptors(before: dict[int, str]) -> None:
+    """Raise Refused when an import left something open that copies would share."""
+    for fd, name in _descriptors().items():
+        writes = os.lstat(f"/proc/self/fd/{fd}").st_mode & 0o200
+        regular = os.fstat(fd).st_mode & 0o170000 == 0o100000
+        if fd not in before and name not in HARMLESS and (writes or not regular):
             raise Refused(f"an import left {name} open (descriptor {fd}), which all copies would share")
 
 
-def fork(link: _socket.socket, program: Program, fds: list[int]) -> bool:
-    """Start one copy and tell its pid. Returns True in the copy."""
-    try:
-        if program.changed():
-            link.send(b"stale")
-            return False
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if not pid:
-            os.close(reading)
-            link.close()
-            become(fds, program.sigchld, writing)
-            return True
-        os.close(writing)
-        told = os.read(reading, 4000)
-        os.close(reading)
+class Spare:
+    """A process that is going to be the next copy: forked ahead, it only waits for its job."""
+
+    def __init__(self, pid: int, link: _socket.socket) -> None:
+        self.pid = pid
+        self.link = link
+
+    def work(self, fds: list[int]) -> bytes:
+        """Hand it its job. Returns what it says when it has taken it on: b"" when it is dead."""
+        try:
+            ancillary = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+            self.link.sendmsg([b"job"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, ancillary)])
+            told = self.link.recv(4000)
+        except (BrokenPipeError, ConnectionResetError):
+            told = b""
+        self.link.close()
         if told != UP:
-            os.waitpid(pid, 0)
-        link.send(b"pid %d" % pid if told == UP else b"error " + (told or b"it ended at once"))
-    except OSError as error:
-        link.send(f"error {error}".encode())
-    finally:
-        for fd in fds:
-            os.close(fd)
-    return False
+            os.waitpid(self.pid, 0)
+        return told
 
 
-def become(fds: list[int], sigchld: Any, notice: int) -> None:
-    """Turn this new process into a copy, and say so when it leads a session: before that it cannot be signalled."""
+def breed(link: _socket.socket, program: Program) -> Spare | None:
+    """Fork a spare. Returns None in the new process, when that has become a copy. Raises OSError."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if pid:
+        theirs.close()
+        return Spare(pid, ours)
+    link.close()
+    ours.close()
+    become(theirs, program.sigchld)
+    return None
+
+
+def become(link: _socket.socket, sigchld: Any) -> None:
+    """Turn this process into a copy, and say so when it leads a session: before that it cannot be signalled."""
+    try:
+        _freshen()
+        _, fds = receive(link)
+        if not fds:  # the zygote has ended
+            os._exit(0)
         os.setsid()
         for number, fd in enumerate(fds[1:]):
             os.dup2(fd, number)
         if sigchld is not None:  # None: a handler that is not Python's
             _signal.signal(_signal.SIGCHLD, sigchld)
         Job(fields_of(fds[0])).take_on()
-        os.write(notice, UP)
-        os.close(notice)
+        for fd in fds:
+            os.close(fd)
+        link.send(UP)
+        link.close()
     except BaseException as error:  # whatever it is, there must not be a second zygote
-        os.write(notice, f"{type(error).__name__}: {error}".encode())
+        link.send(f"{type(error).__name__}: {error}".encode()[:4000])
         os._exit(127)
+
+
+def fork(link: _socket.socket, program: Program, spare: Spare | None, trouble: object, fds: list[int]) -> bool:
+    """Have a copy, and tell its pid. Returns whether that took the spare."""
+    if program.changed():
+        answer, took = b"stale", False
+    elif spare is None:
+        answer, took = f"error {trouble}".encode(), False
+    else:
+        told, took = spare.work(fds), True
+        answer = b"pid %d" % spare.pid if told == UP else b"error " + told if told else b"stale"
+    for fd in fds:
+        os.close(fd)
+    link.send(answer)
+    return took
 
 
 def reap(link: _socket.socket, pid: int) -> None:
@@ -239,15 +276,26 @@ def reap(link: _socket.socket, pid: int) -> None:
 
 def serve(link: _socket.socket, program: Program) -> bool:
     """Do what hotfn asks until it is gone. Returns True in a copy."""
+    spare: Spare | None = None
+    trouble: OSError | None = None
     while True:
+        if trouble:
+            link.recv(1, _socket.MSG_PEEK)  # no fork is tried again before something is asked
+        if not spare:
+            try:
+                spare, trouble = breed(link, program), None
+            except OSError as error:
+                trouble = error
+            else:
+                if not spare:
+                    return True
         asked, fds = receive(link)
         if not asked:
             return False
-        if fds:
-            if fork(link, program, fds):
-                return True
-        else:
+        if not fds:
             reap(link, int(asked.split()[1]))
+        elif fork(link, program, spare, trouble, fds):
+            spare = None
 
 
 def zygote() -> Program | None:
