@@ -1,7 +1,9 @@
-"""`python tests/benchmarks [--guard]`: measures hotfn against its bounds and against its peers.
+"""`python tests/benchmarks [--quick] [--guard] [--page]`: measures hotfn against its bounds and against its peers.
 
-Prints two Markdown tables: what each call took, and the ratios with their bounds. `--guard` ends with status 1 when a
-bound is missed. docs/developing.md says how that is decided, and why hot calls are judged on one cpu.
+Prints two Markdown tables: what each call took, and the ratios with their bounds. `--guard` ends with status 1 when
+what is held was lost, and leaves out what has no bound. `--quick` takes less than a minute: the steadiest ratios,
+fewer rounds, less of everything. `--page` writes docs/benchmarks.md anew, and its plots. docs/developing.md says how
+it is decided what a miss is, and why hot calls are judged on one cpu.
 """
 
 from __future__ import annotations
@@ -13,31 +15,24 @@ import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import page
+from bounds import BOUNDS, REPORTED
+from cases import CASES, ONE, SIZED, STUDIES, Sizes
 from verdict import Bound, Times, Verdict, bounds_table, judge, times_table
 
 HERE = Path(__file__).parent
 MOST_TRIES = 3  # a bound that is not clearly held is measured again, with the rounds before it counted in
+ROUNDS, QUICK_ROUNDS = 41, 15
+SIZES, QUICK_SIZES, LONG = Sizes(), Sizes(functions=1000, copies=100, calls=20_000), 2_000_000
+PACKAGES = ("hotfn-core", "uvloop", "httptools", "msgspec", "pluggy", "click", "pebble", "loky", "functions-framework")
 
-ONE, ALL = "one cpu", "all cpus"
-UVLOOP, ASYNCIO, POOL, PING = "hotfn, uvloop", "hotfn, asyncio", "Pool", "ping-pong"
-BOUNDS = [
-    Bound("hot", ONE, UVLOOP, PING, "<=", 3.5),
-    Bound("hot", ONE, POOL, UVLOOP, ">=", 8, held=4.5),
-    Bound("hot", ONE, ASYNCIO, PING, "<=", 10),
-    Bound("parallel", ALL, "Pool, 8 callers", UVLOOP, ">=", 6, held=3),
-    Bound("parallel", ALL, "Pool, all at once", UVLOOP, ">=", 6, held=2.5),
-    Bound("blocking", ONE, POOL, "hotfn", ">=", 3, held=2),
-    Bound("cold http", ONE, UVLOOP, "Popen", "<=", 1.3, held=2.2),
-    Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3, held=1.9),
-    Bound("import", ONE, "import hotfn_core", "import asyncio, pluggy", "<=", 1.5),
-    Bound("version", ONE, "hotfn --version", "import asyncio, click, pluggy", "<=", 1.5),
-]
-# What is measured for the reader alone: the same with whatever cpu the kernel likes, and the other way round.
-REPORTED = [("hot", ALL), ("blocking", ALL), ("parallel", ONE), ("cold http", ALL), ("cold default", ALL)]
+Key = tuple[str, str]
+Measured = dict[Key, dict[str, list[float]]]
 
 
 def build(folder: Path) -> Path:
@@ -47,52 +42,87 @@ def build(folder: Path) -> Path:
     return guest
 
 
-def measure(case: str, cpus: str, guest: Path, rounds: int) -> dict[str, list[float]]:
-    """Measure a case in a process of its own, on one cpu (the last, which has the fewest interrupts) or on all."""
-    argv: list[str | Path] = [sys.executable, HERE / "measure.py", case, "--guest", guest, "--rounds", str(rounds)]
-    if cpus == ONE:
-        argv += ["--cpu", str(max(os.sched_getaffinity(0)))]
-    found = subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=300)
-    times: dict[str, list[float]] = json.loads(found.stdout)
-    return times
+class Bench:
+    """One run: what is measured, how often, and what came out."""
+
+    def __init__(self, options: argparse.Namespace, guest: Path) -> None:
+        self._guest = guest
+        self._rounds: int = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+        self._sizes = QUICK_SIZES if options.quick else SIZES
+        if options.long:
+            self._sizes = self._sizes._replace(calls=LONG)
+        self._sizes = self._sizes._replace(**{name: getattr(options, name) for name in given(options)})
+        self.bounds = [one for one in BOUNDS if (one.guards or not options.quick) and chosen(one.case, options.case)]
+        bounded = [(bound.case, bound.cpus) for bound in self.bounds]
+        reported = [] if options.guard or options.quick else [one for one in REPORTED if chosen(one[0], options.case)]
+        self._keys = list(dict.fromkeys([*bounded, *reported]))
+        self.measured: Measured = {}
+
+    def run(self) -> None:
+        """Measure every case once, and again those of which a bound does not clearly hold."""
+        for key in self._keys:
+            self.measured[key] = self._measure(key, "measuring")
+        for _ in range(MOST_TRIES - 1):
+            unclear = [(bound.case, bound.cpus) for bound, _, verdict in self.judged() if verdict in {"near", "MISS"}]
+            for key in dict.fromkeys(unclear):
+                for who, values in self._measure(key, "measuring again").items():
+                    self.measured[key][who] += values
+
+    def _measure(self, key: Key, what: str) -> dict[str, list[float]]:
+        """Measure a case in a process of its own, on one cpu (the last: it has the fewest interrupts) or on all."""
+        (case, cpus), begin = key, time.monotonic()
+        argv: list[str | Path] = [sys.executable, HERE / "measure.py", case, "--guest", self._guest]
+        argv += ["--rounds", str(self._rounds), "--sizes", *map(str, self._sizes)]
+        if cpus == ONE:
+            argv += ["--cpu", str(max(os.sched_getaffinity(0)))]
+        found = subprocess.run(argv, check=True, stdout=subprocess.PIPE, timeout=1200)
+        print(f"{what}: {case}, {cpus}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
+        times: dict[str, list[float]] = json.loads(found.stdout)
+        return times
+
+    def judged(self) -> list[tuple[Bound, list[float], Verdict]]:
+        """Return every bound with its ratios and what they say."""
+        found = []
+        for bound in self.bounds:
+            ratios = bound.ratios(self.measured[bound.case, bound.cpus])
+            found.append((bound, ratios, judge(bound, ratios)))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything that was measured, round by round, and what it was judged to be."""
+        return {
+            "machine": machine(),
+            "measured": [{"case": case, "cpus": cpus, "times": times} for (case, cpus), times in self.measured.items()],
+            "bounds": [
+                bound._asdict() | {"ratios": ratios, "verdict": verdict} for bound, ratios, verdict in self.judged()
+            ],
+        }
 
 
-def run(guest: Path, rounds: int, *, reported: bool) -> dict[tuple[str, str], dict[str, list[float]]]:
-    """Measure every case once, and again those of which a bound does not clearly hold."""
-    wanted = list(dict.fromkeys((bound.case, bound.cpus) for bound in BOUNDS))
-    measured = {}
-    for case, cpus in [*wanted, *(REPORTED if reported else [])]:
-        print(f"measuring: {case}, {cpus}", file=sys.stderr)
-        measured[case, cpus] = measure(case, cpus, guest, rounds)
-    for _ in range(MOST_TRIES - 1):
-        for key in dict.fromkeys(
-            (bound.case, bound.cpus) for bound, _, verdict in judged(measured) if verdict in {"near", "MISS"}
-        ):
-            print(f"measuring again: {key[0]}, {key[1]}", file=sys.stderr)
-            for who, values in measure(*key, guest, rounds).items():
-                measured[key][who] += values
-    return measured
+def chosen(case: str, wanted: list[str] | None) -> bool:
+    return wanted is None or case in wanted
 
 
-def judged(measured: dict[tuple[str, str], dict[str, list[float]]]) -> list[tuple[Bound, list[float], Verdict]]:
-    """Return every bound with its ratios and what they say."""
-    found = []
-    for bound in BOUNDS:
-        ratios = bound.ratios(measured[bound.case, bound.cpus])
-        found.append((bound, ratios, judge(bound, ratios)))
-    return found
+def given(options: argparse.Namespace) -> list[str]:
+    return [name for name in Sizes._fields if getattr(options, name) is not None]
 
 
 def machine() -> dict[str, Any]:
     """Return where and with what the numbers were made."""
-    packages = ("hotfn-core", "uvloop", "httptools", "pluggy", "click")
     return {
         "python": platform.python_version(),
         "kernel": platform.release(),
         "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
-        **{name: version(name) for name in packages},
+        **{name: found for name in PACKAGES if (found := installed(name))},
     }
+
+
+def installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def cpu_model() -> str:
@@ -101,38 +131,43 @@ def cpu_model() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def as_json(measured: dict[tuple[str, str], dict[str, list[float]]]) -> dict[str, Any]:
-    """Return everything that was measured, round by round, and what it was judged to be."""
-    return {
-        "machine": machine(),
-        "seconds per call": [{"case": case, "cpus": cpus, "times": times} for (case, cpus), times in measured.items()],
-        "bounds": [
-            bound._asdict() | {"ratios": ratios, "verdict": verdict} for bound, ratios, verdict in judged(measured)
-        ],
-    }
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--guard", action="store_true", help="end with status 1 when what is held was lost")
+    parser.add_argument("--quick", action="store_true", help="only the steadiest ratios, in less than a minute")
+    parser.add_argument("--long", action="store_true", help=f"make the long run with {LONG:,} calls: minutes")
+    parser.add_argument("--case", action="append", choices=[*CASES, *SIZED, *STUDIES], help="only this one")
+    parser.add_argument("--rounds", type=int, help=f"rounds of each case ({ROUNDS}; {QUICK_ROUNDS} with --quick)")
+    parser.add_argument("--functions", type=int, help=f"of `many functions` ({SIZES.functions})")
+    parser.add_argument("--copies", type=int, help=f"of `many copies`: four descriptors each ({SIZES.copies})")
+    parser.add_argument("--calls", type=int, help=f"of the long run ({SIZES.calls})")
+    parser.add_argument("--json", type=Path, help="write every round to this file")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    parser.add_argument("--page", action="store_true", help="write the tables and plots of docs/benchmarks.md anew")
+    parser.add_argument("--from", dest="source", type=Path, help="with --page: do not measure, take this JSON file")
+    return parser.parse_args()
 
 
 def main() -> int:
     """Measure, print, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--guard", action="store_true", help="end with status 1 when a bound is missed; leave out the rest"
-    )
-    parser.add_argument("--rounds", type=int, default=41, help="rounds of each case (41)")
-    parser.add_argument("--json", type=Path, help="write every round to this file")
-    parser.add_argument("--markdown", type=Path, help="write the tables to this file")
-    options = parser.parse_args()
+    options = arguments()
+    if options.source:
+        page.write(json.loads(options.source.read_text(encoding="utf-8")))
+        return 0
     with tempfile.TemporaryDirectory() as folder:
-        measured = run(build(Path(folder)), options.rounds, reported=not options.guard)
-    everything: dict[tuple[str, str], Times] = dict(measured)
+        bench = Bench(options, build(Path(folder)))
+        bench.run()
+    everything: dict[Key, Times] = dict(bench.measured)
     where = ", ".join(f"{name} {value}" for name, value in machine().items())
-    text = f"{where}\n\n{times_table(everything)}\n\n{bounds_table(judged(measured))}\n"
+    text = f"{where}\n\n{times_table(everything)}\n\n{bounds_table(bench.judged())}\n"
     print(text)
     if options.json:
-        options.json.write_text(json.dumps(as_json(measured), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(bench.as_json(), indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
-    return 1 if options.guard and any(verdict == "MISS" for _, _, verdict in judged(measured)) else 0
+    if options.page:
+        page.write(bench.as_json())
+    return 1 if options.guard and any(verdict == "MISS" for _, _, verdict in bench.judged()) else 0
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hotfn_core import Call, FunctionSpec, InstanceChange, Limits, Manager, blocking, hookimpl
 from hotfn_core.registry import Registry
 
 BODY = b"x" * 200
-ENVIRONMENT = {"FN_FORMAT": "http"}
 
 
 class Contender(Protocol):
@@ -27,24 +26,26 @@ class Contender(Protocol):
     def close(self) -> None: ...
 
 
-def http_request() -> bytes:
+def request_of(protocol: str, body: bytes = BODY) -> bytes:
     """Return the very bytes that hotfn sends, so that the guest has the same work on both sides."""
-    connection = Registry().protocol("http").connect(Limits())
-    encoded = connection.encode(Call("0" * 26, BODY), time.time() + 30)
+    connection = Registry().protocol(protocol).connect(Limits())
+    encoded = connection.encode(Call("0" * 26, body), time.time() + 30)
     return encoded if isinstance(encoded, bytes) else b"".join(encoded)
 
 
-def http_reply() -> bytes:
+def reply_of(protocol: str, body: bytes = BODY) -> bytes:
     """Return the bytes that the guest answers."""
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    if protocol == "json":
+        return b'{"body":"%b"}\n' % body
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class PingPong:
     """The floor: blocking os.write and os.read over two pipes, one call after another."""
 
-    def __init__(self, guest: Path) -> None:
-        self._process = start(guest)
-        self._request, self._reply = http_request(), http_reply()
+    def __init__(self, guest: Path, protocol: str = "http") -> None:
+        self._process = start(guest, protocol)
+        self._request, self._reply = request_of(protocol), reply_of(protocol)
 
     def calls(self, count: int) -> float:
         assert self._process.stdin is not None
@@ -63,13 +64,61 @@ class PingPong:
         end(self._process)
 
 
+class Slip(NamedTuple):
+    """What the yardstick makes and throws away."""
+
+    name: str
+    number: int
+
+
+class Book:
+    """What the yardstick does: methods, attributes, a dict, small objects, as any program in Python does."""
+
+    def __init__(self) -> None:
+        self._slips: dict[str, Slip] = {}
+        self._turns = 0
+
+    def work(self, steps: int) -> None:
+        for number in range(steps):
+            self._enter(Slip("slip", number))
+            self._strike("slip")
+
+    def _enter(self, slip: Slip) -> None:
+        self._slips[slip.name] = slip
+        self._turns += 1
+
+    def _strike(self, name: str) -> None:
+        assert self._slips.pop(name).number >= 0
+
+
+class Yardstick:
+    """The ping-pong, and a fixed amount of Python for each call: what a call through Python may cost on this machine.
+
+    The same machine runs Python at half its speed on another day, with another build of the interpreter or beside
+    other work, and the kernel's share stays. A ratio to this one does not change with that.
+    """
+
+    def __init__(self, guest: Path, steps: int = 40) -> None:
+        self._ping = PingPong(guest)
+        self._book = Book()
+        self._steps = steps
+        self.close = self._ping.close
+
+    def calls(self, count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            self._ping.calls(1)
+            self._book.work(self._steps)
+        return (time.perf_counter() - begin) / count
+
+
 class BareLoop:
     """The floor of an event loop: a future for each call, os.write, a reader's callback, os.read, and nothing else."""
 
     def __init__(self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self._loop = new_loop()
         self._process = start(guest)
-        self._request, self._reply = http_request(), http_reply()
+        self._request, self._reply = request_of("http"), reply_of("http")
 
     def calls(self, count: int) -> float:
         return self._loop.run_until_complete(self._call(count))
@@ -102,12 +151,18 @@ class Hot:
     """`Manager.call` on a copy that is hot: one caller, or several at once."""
 
     def __init__(
-        self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], *, callers: int = 1, copies: int = 1
+        self,
+        guest: Path,
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
+        protocol: str = "http",
+        *,
+        callers: int = 1,
+        copies: int = 1,
     ) -> None:
         self._loop = new_loop()
         self._callers = callers
         self._manager = self._loop.run_until_complete(Manager().__aenter__())
-        self._spec = FunctionSpec(name="echo", command=(str(guest),), format="http", max_concurrency=copies)
+        self._spec = FunctionSpec(name="echo", command=(str(guest),), format=protocol, max_concurrency=copies)
 
     def calls(self, count: int) -> float:
         return self._loop.run_until_complete(self._call(count))
@@ -206,7 +261,7 @@ class PopenHttp:
 
     def __init__(self, guest: Path) -> None:
         self._guest = guest
-        self._request, self._reply = http_request(), http_reply()
+        self._request, self._reply = request_of("http"), reply_of("http")
 
     def calls(self, count: int) -> float:
         spent = 0.0
@@ -312,9 +367,11 @@ class Command:
     def close(self) -> None: ...
 
 
-def start(guest: Path) -> subprocess.Popen[bytes]:
-    """Start a guest that speaks http, with unbuffered pipes."""
-    return subprocess.Popen([guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT)
+def start(guest: Path, protocol: str = "http") -> subprocess.Popen[bytes]:
+    """Start a guest with unbuffered pipes."""
+    return subprocess.Popen(
+        [guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env={"FN_FORMAT": protocol}
+    )
 
 
 def end(process: subprocess.Popen[Any]) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from contenders import BODY, http_reply, http_request
+from contenders import BODY, reply_of, request_of
 
 from hotfn_containers.docker_engine import host_config
 from hotfn_containers.options import Options
@@ -129,7 +129,7 @@ class BareHot:
     def __init__(self, where: Where) -> None:
         self._api = Api(where)
         self._container, self._streams = self._api.begin()
-        self._request, self._wanted = http_request(), len(http_reply())
+        self._request, self._wanted = request_of("http"), len(reply_of("http"))
 
     def calls(self, count: int) -> float:
         begin = time.perf_counter()
@@ -162,7 +162,7 @@ class BareCold:
 
     def __init__(self, where: Where) -> None:
         self._api = Api(where)
-        self._request, self._wanted = http_request(), len(http_reply())
+        self._request, self._wanted = request_of("http"), len(reply_of("http"))
 
     def calls(self, count: int) -> float:
         spent = 0.0
