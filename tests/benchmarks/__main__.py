@@ -49,6 +49,7 @@ class Bench:
         self._guest = guest
         self._rounds: int = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
         self._sizes = QUICK_SIZES if options.quick else SIZES
+        self._unclear = {"MISS"} if options.quick else {"near", "MISS"}
         if options.long:
             self._sizes = self._sizes._replace(calls=LONG)
         self._sizes = self._sizes._replace(**{name: getattr(options, name) for name in given(options)})
@@ -59,11 +60,12 @@ class Bench:
         self.measured: Measured = {}
 
     def run(self) -> None:
-        """Measure every case once, and again those of which a bound does not clearly hold."""
+        """Measure every case once, and again those of which a bound does not clearly hold; the quick ones only when it
+        looks like a miss."""
         for key in self._keys:
             self.measured[key] = self._measure(key, "measuring")
         for _ in range(MOST_TRIES - 1):
-            unclear = [(bound.case, bound.cpus) for bound, _, verdict in self.judged() if verdict in {"near", "MISS"}]
+            unclear = [(bound.case, bound.cpus) for bound, _, verdict in self.judged() if verdict in self._unclear]
             for key in dict.fromkeys(unclear):
                 for who, values in self._measure(key, "measuring again").items():
                     self.measured[key][who] += values

@@ -8,19 +8,17 @@ from verdict import Bound
 
 KIB = 1024
 POOL, PING, UVLOOP = "Pool", "ping-pong", "hotfn, uvloop"
-YARD = "yardstick"
 LEAST_SPEED = {"1 KiB": 0.6, "64 KiB": 0.9, "1 MiB": 0.9, "16 MiB": 0.9}
 """The share of the bare pipe's bytes per second that a call must reach."""
 HELD_BODIES = {"1 KiB": 8, "64 KiB": 6, "1 MiB": 1.5, "16 MiB": 1.8}
 
 BOUNDS = [
     Bound("hot", ONE, UVLOOP, PING, "<=", 3.5, held=7),
-    Bound("hot", ONE, UVLOOP, YARD, "<=", 1.8, guards=True),
     Bound("hot", ONE, "hotfn, asyncio", PING, "<=", 10),
-    Bound("hot", ONE, "hotfn, asyncio", YARD, "<=", 2.3, guards=True),
-    Bound("hot", ONE, POOL, UVLOOP, ">=", 8, held=4, guards=True),
+    Bound("hot", ONE, POOL, UVLOOP, ">=", 8, held=4.5, guards=True),
+    Bound("hot", ONE, POOL, "hotfn, asyncio", ">=", 3.5, guards=True),
     Bound("hot json", ONE, UVLOOP, PING, "<=", 4, held=8.5),
-    Bound("hot json", ONE, UVLOOP, YARD, "<=", 2.3, guards=True),
+    Bound("hot json", ONE, POOL, UVLOOP, ">=", 3.4, guards=True),
     Bound("peers", ONE, "multiprocessing.Pool", "hotfn", ">=", 1, held=1),
     Bound("peers", ONE, "pebble", "hotfn", ">=", 8, held=4),
     Bound("peers", ONE, "loky", "hotfn", ">=", 15, held=4),
@@ -31,7 +29,7 @@ BOUNDS = [
     Bound("rate", ALL, "Pool, 64 callers", "hotfn, 64 callers", ">=", 6, held=3),
     Bound("rate", ALL, "Pool, all at once", "hotfn, 64 callers", ">=", 6, held=2.5),
     Bound("rate", ALL, "slowest of hotfn, N callers", "fastest of hotfn, N callers", "<=", 1.1, held=1.6, guards=True),
-    Bound("blocking", ONE, POOL, "hotfn", ">=", 3, held=2),
+    Bound("blocking", ONE, POOL, "hotfn", ">=", 3, held=2.7, guards=True),
     *(
         Bound(
             "bodies",

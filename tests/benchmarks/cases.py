@@ -27,7 +27,6 @@ from contenders import (
     PoolCallers,
     PopenDefault,
     PopenHttp,
-    Yardstick,
 )
 
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
@@ -124,14 +123,13 @@ CASES: dict[str, Entries] = {
     "hot": {
         "Pool": Entry(lambda _: Pool(1), 50),  # first, so that its workers are forked from a process without loops
         "ping-pong": Entry(PingPong, 500),
-        "yardstick": Entry(Yardstick, 300),
         "bare uvloop": Entry(lambda guest: BareLoop(guest, uvloop.new_event_loop), 400),
         "hotfn, uvloop": hot(300),
         "hotfn, asyncio": Entry(lambda guest: Hot(guest, asyncio.new_event_loop), 200),
     },
     "hot json": {
+        "Pool": Entry(lambda _: Pool(1), 50),
         "ping-pong": Entry(lambda guest: PingPong(guest, "json"), 500),
-        "yardstick": Entry(Yardstick, 300),
         "hotfn, uvloop": hot(300, "json"),
     },
     "peers": {

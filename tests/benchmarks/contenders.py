@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from hotfn_core import Call, FunctionSpec, InstanceChange, Limits, Manager, blocking, hookimpl
 from hotfn_core.registry import Registry
@@ -62,54 +62,6 @@ class PingPong:
 
     def close(self) -> None:
         end(self._process)
-
-
-class Slip(NamedTuple):
-    """What the yardstick makes and throws away."""
-
-    name: str
-    number: int
-
-
-class Book:
-    """What the yardstick does: methods, attributes, a dict, small objects, as any program in Python does."""
-
-    def __init__(self) -> None:
-        self._slips: dict[str, Slip] = {}
-        self._turns = 0
-
-    def work(self, steps: int) -> None:
-        for number in range(steps):
-            self._enter(Slip("slip", number))
-            self._strike("slip")
-
-    def _enter(self, slip: Slip) -> None:
-        self._slips[slip.name] = slip
-        self._turns += 1
-
-    def _strike(self, name: str) -> None:
-        assert self._slips.pop(name).number >= 0
-
-
-class Yardstick:
-    """The ping-pong, and a fixed amount of Python for each call: what a call through Python may cost on this machine.
-
-    The same machine runs Python at half its speed on another day, with another build of the interpreter or beside
-    other work, and the kernel's share stays. A ratio to this one does not change with that.
-    """
-
-    def __init__(self, guest: Path, steps: int = 40) -> None:
-        self._ping = PingPong(guest)
-        self._book = Book()
-        self._steps = steps
-        self.close = self._ping.close
-
-    def calls(self, count: int) -> float:
-        begin = time.perf_counter()
-        for _ in range(count):
-            self._ping.calls(1)
-            self._book.work(self._steps)
-        return (time.perf_counter() - begin) / count
 
 
 class BareLoop:
