@@ -90,7 +90,12 @@ MUTANTS = [
     Mutant("kept after a cancelled call", "state", 'self._stop(now, waiter.copy, "cancelled")', "pass"),
     Mutant("a cancelled call stays in the queue", "state", "self._end_call(waiter)", "self._calls.pop(waiter.id)"),
     Mutant("the call of a dead copy is forgotten", "state", 'self._fail(now, call, "instance_exited")', "pass"),
-    Mutant("the start is charged to the call", "ledger", "expires = now + self.spec.t", "expires = waiter.arrived + self.spec.t"),
+    Mutant(
+        "the start is charged to the call",
+        "ledger",
+        "expires = now + self.spec.t",
+        "expires = waiter.arrived + self.spec.t",
+    ),
     Mutant("a running call outlives its deadline", "ledger", "expires = waiter.deadline", "pass"),
     Mutant("back-off not reset by success", "state", "self._failures = 0\n            self._leave", "self._leave"),
     Mutant("a good start leaves the back-off", "state", "self._deadlines.forget(self._backoff)", "pass"),

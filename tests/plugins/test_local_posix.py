@@ -17,16 +17,19 @@ from .conftest import Local
 pytestmark = pytest.mark.skipif(posix.library() is None, reason="this C library cannot")
 
 
+MARKER = ("HOTFN_RUNTIME", "x")
+
+
 def said(script: str, cwd: str | None = None, **env: str) -> str:
     """Return what a shell script says when it is started in that way."""
-    start = spawn.Start(spawn.Order("/bin/sh", ["sh", "-c", script], {"PATH": os.defpath, **env}, cwd))
+    start = spawn.Start(spawn.Order("/bin/sh", ["sh", "-c", script], {"PATH": os.defpath, **env}, cwd), MARKER)
     assert isinstance(start._run.__self__, posix.Spawn)  # type: ignore[attr-defined]
     try:
         child = start.child(start.run())
     finally:
         start.close()
     os.close(child.stdin)
-    exit = spawn.reap(child)
+    exit = spawn.reap(child.pidfd)
     os.set_blocking(child.stdout, True)
     text = os.read(child.stdout, 65536).decode()
     for fd in (child.stdout, child.stderr, child.pidfd):
@@ -63,12 +66,12 @@ def test_signals_that_python_ignores_do_what_they_always_do() -> None:
 def test_what_no_environment_can_hold(env: dict[str, str]) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(ValueError, match=r"null|illegal|encode"):
-        spawn.Start(spawn.Order("/bin/true", ["true"], env))
+        spawn.Start(spawn.Order("/bin/true", ["true"], env), MARKER)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_program_that_cannot_be_started() -> None:
-    start = spawn.Start(spawn.Order("/no/such/program", ["x"], {}))
+    start = spawn.Start(spawn.Order("/no/such/program", ["x"], {}), MARKER)
     with pytest.raises(FileNotFoundError):
         start.run()
     start.close()
