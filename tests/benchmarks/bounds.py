@@ -81,6 +81,8 @@ BOUNDS = [
     Bound("fairness", ALL, "p99, beside a queue and a crash loop", "p99, alone", "<=", 1.5, held=300),
     Bound("cold http", ONE, UVLOOP, "Popen", "<=", 1.3, held=2.2),
     Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3, held=1.9),
+    Bound("cold Python", ALL, "zygote", "", "<=", 0.005, held=0.015),
+    Bound("cold Python", ALL, "plain", "zygote", ">=", 10, held=5),
     Bound("import", ONE, "import hotfn_core", "import asyncio, pluggy", "<=", 1.5),
     Bound("version", ONE, "hotfn --version", "import asyncio, click, pluggy", "<=", 1.5),
     Bound("long run", ONE, "latency, last fourth", "latency, second fourth", "<=", 1.1, held=1.25),

@@ -119,6 +119,16 @@ def many_copies(sizes: Sizes) -> Entries:
     return crowds | {f"a caller for each of {most:,}": crowd(most, 2 * most, callers=most)}
 
 
+def cold(new_loop: Callable[[], asyncio.AbstractEventLoop], protocol: str) -> Entry:
+    return Entry(lambda guest: Cold((str(guest),), new_loop, protocol), 5)
+
+
+def cold_python(**driver_options: object) -> Entry:
+    """Return a function in Python whose imports take most of its start."""
+    command = (sys.executable, str(Path(__file__).with_name("cold_echo.py")))
+    return Entry(lambda _: Cold(command, uvloop.new_event_loop, "http", **driver_options), 2)
+
+
 CASES: dict[str, Entries] = {
     "hot": {
         "Pool": Entry(lambda _: Pool(1), 50),  # first, so that its workers are forked from a process without loops
@@ -159,13 +169,17 @@ CASES: dict[str, Entries] = {
     },
     "cold http": {
         "Popen": Entry(PopenHttp, 5),
-        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "http"), 5),
-        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "http"), 5),
+        "hotfn, uvloop": cold(uvloop.new_event_loop, "http"),
+        "hotfn, asyncio": cold(asyncio.new_event_loop, "http"),
     },
     "cold default": {
         "Popen": Entry(PopenDefault, 5),
-        "hotfn, uvloop": Entry(lambda guest: Cold(guest, uvloop.new_event_loop, "default"), 5),
-        "hotfn, asyncio": Entry(lambda guest: Cold(guest, asyncio.new_event_loop, "default"), 5),
+        "hotfn, uvloop": cold(uvloop.new_event_loop, "default"),
+        "hotfn, asyncio": cold(asyncio.new_event_loop, "default"),
+    },
+    "cold Python": {
+        "plain": cold_python(),
+        "zygote": cold_python(zygote=True),
     },
     "import": {
         "import asyncio, pluggy": python("import asyncio, pluggy"),
@@ -182,7 +196,7 @@ SIZED: dict[str, Callable[[Sizes], Entries]] = {
     "many functions": many_functions,
     "many copies": many_copies,
 }
-FEWER = {"rate": 3, "many copies": 2, "bodies": 2, "import": 2, "version": 2}
+FEWER = {"rate": 3, "many copies": 2, "bodies": 2, "cold Python": 2, "import": 2, "version": 2}
 """Cases whose rounds are long: by how much there are fewer."""
 
 Study = Callable[[Path, int, int], dict[str, list[float]]]

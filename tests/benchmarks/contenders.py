@@ -177,11 +177,19 @@ class BlockingPool:
 class Cold:
     """`Manager.call` with a start for each call. The copies' ends are waited for between calls and not timed."""
 
-    def __init__(self, guest: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], protocol: str) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
+        protocol: str,
+        **driver_options: object,
+    ) -> None:
         self._loop = new_loop()
         self._gone = asyncio.Event()
         self._manager = self._loop.run_until_complete(Manager(plugins=[self]).__aenter__())
-        self._spec = FunctionSpec(name="echo", command=(str(guest),), format=protocol, idle_timeout=0)
+        self._spec = FunctionSpec(
+            name="echo", command=command, format=protocol, idle_timeout=0, driver_options=driver_options
+        )
 
     @hookimpl
     def hotfn_instance_changed(self, change: InstanceChange) -> None:

@@ -21,7 +21,7 @@ from .spawn import Child, Order, Start
 from .zygote import command
 from .zygote.pool import Zygotes
 
-CALM = 0.001
+CALM = 0.0003
 """Seconds since the last start was over, after which one is by itself."""
 
 
