@@ -7,7 +7,7 @@ with hotfn_core.blocking.Manager() as manager:
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
@@ -44,8 +44,14 @@ class Manager:
     of `hotfn_core.Manager`.
     """
 
-    def __init__(self, *, plugins: Iterable[object] = (), entry_points: bool = True) -> None:
-        self._manager = on_a_loop.Manager(plugins=plugins, entry_points=entry_points)
+    def __init__(
+        self,
+        *,
+        plugins: Iterable[object] = (),
+        entry_points: bool = True,
+        max_starting: Mapping[str, int] | None = None,
+    ) -> None:
+        self._manager = on_a_loop.Manager(plugins=plugins, entry_points=entry_points, max_starting=max_starting)
         self._shared = SharedLoop()
 
     def __enter__(self) -> Self:

@@ -86,7 +86,10 @@ class SharedLoop(Turns):
     def wait_for(self, future: Future[Any], timeout: float | None) -> bool:
         """Run the loop until the future is done or so many seconds have passed. Returns False, and has not waited, when
         somebody else runs it."""
-        if self.is_running_here() or not self.opened or not self._lead(mine=1):
+        try:
+            if self.is_running_here() or not self.opened or not self._lead(mine=1):
+                return False
+        except Closed:  # just now: what is left is told by the loop's end
             return False
         late: list[bool] = []
         timer = None if timeout is None else self.loop.call_later(timeout, late.append, True)
