@@ -202,7 +202,13 @@ ENDINGS = {
         0,
     ),
     "aborts": ("import os\nos.abort()", -6),
-    "interrupted": ("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(9)", -2),
+    "interrupted": (  # where the tests run in the background SIGINT is ignored
+        (
+            "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "os.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(9)"
+        ),
+        -2,
+    ),
     "has no file": (None, 2),
 }
 

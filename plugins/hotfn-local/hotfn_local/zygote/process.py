@@ -243,6 +243,7 @@ class Zygote:
             self._process.kill()
 
     def _exited(self) -> None:
+        self.leaving = True
         for fd in (self._pidfd, self._link.fileno()):
             self._loop.remove_reader(fd)
         with contextlib.suppress(OSError):  # all of its group is gone, or is another user's
