@@ -75,5 +75,5 @@ def test_what_is_bounded_is_measured() -> None:
         if bound.case not in STUDIES:
             names = {key: [1.0] for key in entries_of(bound.case, Sizes())}
             assert pick(names, bound.slower) in names
-            assert pick(names, bound.faster) in names
+            assert not bound.faster or pick(names, bound.faster) in names
     assert {case for case, _ in REPORTED} <= {*CASES, *SIZED, *STUDIES}
