@@ -132,6 +132,6 @@ def test_calls_fired_exactly_at_idle_expiry_are_all_served(echo: str) -> None:
                 raise AssertionError(f"a call at idle expiry failed: {error}") from error
         total = sum(results, Counter())
         assert total[True] + total[False] == 10_000
-        assert min(total[True], total[False]) > 500, f"expiry and reuse did not meet: {total}"
+        assert min(total[True], total[False]) > 100, f"expiry and reuse did not meet: {total}"
 
     asyncio.run(main())
