@@ -14,6 +14,8 @@ MAIN = threading.main_thread().ident
 
 _INTERRUPT = int(signal.SIGINT)
 _HARMLESS = (None, int(signal.SIG_IGN), int(signal.SIG_DFL))
+_OTHERS = tuple(map(int, (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)))
+"""Signals whose handlers raise in many programs. To look at all would cost as much as the rest of a turn."""
 
 
 class Interrupts:
@@ -30,7 +32,11 @@ class Interrupts:
         """There was one since `hold`."""
 
     def hold(self) -> bool:
-        """Hold them back from now on. Returns False where a program handles SIGINT itself, by what may raise."""
+        """Hold them back from now on. Returns False where a program handles a signal itself, by what may raise: in the
+        middle of the loop that would be taken for a callback's, and in the middle of a turn it would never end."""
+        for number in _OTHERS:
+            if _signal.getsignal(number) not in _HARMLESS:
+                return False
         handler = _signal.getsignal(_INTERRUPT)
         if handler is signal.default_int_handler:
             _signal.signal(_INTERRUPT, self._handler)

@@ -181,8 +181,11 @@ class SharedLoop(Turns):
         """Have work begun by whoever runs the loop."""
         try:
             self._post(partial(work.begin, self.loop), follower)
-        except BaseException:
+        except RuntimeError:  # it was not taken
             work.abandon()
+            raise
+        except BaseException:  # an interrupt: the loop may have it, so only the loop may touch it
+            self._soon(work.cancel)
             raise
 
 

@@ -162,11 +162,11 @@ class Turns:
         with self._gate:
             if not self._open:
                 raise Closed
-            self.loop.call_soon_threadsafe(begin)
             if follower is None:
                 self._submitted += 1
             else:
                 self._followers.add(follower)
+            self.loop.call_soon_threadsafe(begin)
         if follower is not None and not self._turn.locked():
             self._bell.set()
 

@@ -21,6 +21,8 @@ from hotfn_core.blocking import Manager
 from hotfn_core.sharedloop import SharedLoop
 from hotfn_core.testing import Behaviour, FakeDriver, FakePlugin, fake_spec
 
+pytestmark = pytest.mark.timeout(method="thread")  # by a signal, its handler keeps the main thread from leading
+
 SLOW = Behaviour(answer=60)
 
 
@@ -225,6 +227,24 @@ class TestInterrupts:
             for _ in range(10):
                 manager.call(fake_spec())
         assert threading.get_ident() not in threads.seen
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1])
+    def test_what_the_handler_of_another_signal_raises_reaches_the_caller(self, number: signal.Signals) -> None:
+        def handler(*_: object) -> None:
+            raise SystemExit(7)
+
+        before = signal.signal(number, handler)
+        try:
+            with managed(slow_after(1)) as manager:
+                manager.call(fake_spec())
+                timer = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), number))
+                timer.start()
+                with pytest.raises(SystemExit):
+                    manager.submit(fake_spec(timeout=5)).result(5)
+                timer.join()
+                assert manager.call(fake_spec()).status == 200
+        finally:
+            signal.signal(number, before)
 
     def test_on_another_thread_there_are_none(self) -> None:
         threads = Threads()
