@@ -18,6 +18,7 @@ from hotfn_core import FunctionSpec, LaunchFailed, Manager
 from hotfn_core.errors import DriverError
 from hotfn_core.model import Exit
 from hotfn_core.testing.check_driver import Copy, Kit
+from hotfn_local import reaper
 from hotfn_local.driver import LocalDriver
 from hotfn_local.zygote import pool, process
 
@@ -67,6 +68,19 @@ def test_a_copy_outlives_its_zygote(local: Local) -> None:
         assert other.recorder.exit == process.LOST
         await kit.ready(options=ON)  # there is a new one
         assert zygote(kit) != first
+
+    local(body)
+
+
+def test_a_copy_that_was_forked_long_ahead_is_stopped_without_its_zygote(local: Local) -> None:
+    async def body(kit: Kit) -> None:
+        await kit.ready(options=ON)  # behind it the next one is forked
+        forked = reaper.ticks()
+        await until(lambda: reaper.ticks() > forked + 20)
+        copy = await kit.ready(options=ON)
+        os.kill(zygote(kit), signal.SIGKILL)
+        await until(lambda: not zygotes(kit))
+        await kit.stopped(copy, 0)
 
     local(body)
 

@@ -87,9 +87,10 @@ class Entry:
         """The variable that is in the environment of the process."""
         return reaper.MARKER, f"{self._guardian.runtime}:{self._copy}"
 
-    def started(self, pid: int) -> None:
-        """The process is there, and leads a group."""
+    def started(self, pid: int, since: int | None = None) -> None:
+        """The process is there, and leads a group. `since`: the tick after which it was forked, if that was ahead."""
         self.pid = pid
+        self.since = self.since if since is None else since
         self.until = self._guardian.table.started(self._line, self._copy, pid, self.since)
 
     def leads(self) -> bool:
@@ -149,7 +150,7 @@ class Guardian:
             del self._timers[name]
             action()
 
-        if name not in self._timers:
+        if name not in self._timers and not self._closing:  # the pipe is closed then, and its number is anybody's
             self._timers[name] = asyncio.get_running_loop().call_later(_PAUSE, due)
 
     async def close(self) -> None:

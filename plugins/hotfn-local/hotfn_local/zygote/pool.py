@@ -122,7 +122,7 @@ class Zygotes:
         if word != b"pid":
             raise DriverError(f"the zygote of `{zygote.key}` cannot fork: {text.decode(errors='replace')}")
         pid = int(text)
-        entry.started(pid)
+        entry.started(pid, zygote.since)
         return Child(Forked(zygote, entry), pid, os.pidfd_open(pid), *ours)
 
     # ---- which zygote

@@ -77,6 +77,11 @@ class Zygote:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def since(self) -> int:
+        """The tick after which all that it forks was forked, the spare too."""
+        return self._entry.since
+
     def _start(self) -> None:
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdin, nobody = os.pipe()
