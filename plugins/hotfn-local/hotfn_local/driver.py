@@ -21,8 +21,8 @@ from .spawn import Child, Order, Start
 from .zygote import command
 from .zygote.pool import Zygotes
 
-CALM = 0.0003
-"""Seconds since the last start was over, after which one is by itself."""
+CALM = 0.02
+"""Seconds since the last start was over, after which one is by itself. Between starts in a row the loop does all else."""
 
 
 class LocalDriver(Driver):
@@ -125,10 +125,10 @@ class LocalDriver(Driver):
     async def _run(self, start: Start) -> tuple[int, bool]:
         """Return the pid of the process, and whether this was cancelled.
 
-        One that is by itself is started here, as nobody waits for long and a thread would double the time. Of several
-        in a row the thread starts all: calls go on while the system makes them.
+        One that is by itself, or beside no copy that could have a call, is started here, as nobody waits for long and a
+        thread would double the time. Of several in a row the thread starts all: calls go on while the system makes them.
         """
-        calm = not self._starting and time.monotonic() - self._started_at > CALM
+        calm = not self._starting and (not self._alive or time.monotonic() - self._started_at > CALM)
         self._starting += 1
         try:
             if calm:
