@@ -14,7 +14,9 @@ MAIN = threading.main_thread().ident
 
 _INTERRUPT = int(signal.SIGINT)
 _HARMLESS = (None, int(signal.SIG_IGN), int(signal.SIG_DFL))
-_OTHERS = tuple(map(int, (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)))
+_OTHERS = tuple(
+    map(int, (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT))
+)
 """Signals whose handlers raise in many programs. To look at all would cost as much as the rest of a turn."""
 
 

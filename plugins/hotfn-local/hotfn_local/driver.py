@@ -22,7 +22,7 @@ from .zygote import command
 from .zygote.pool import Zygotes
 
 CALM = 0.02
-"""Seconds since the last start was over, after which one is by itself. Between starts in a row the loop does all else."""
+"""Seconds since the last start was over, after which one is by itself. The loop does all else between two in a row."""
 
 
 class LocalDriver(Driver):
@@ -125,8 +125,8 @@ class LocalDriver(Driver):
     async def _run(self, start: Start) -> tuple[int, bool]:
         """Return the pid of the process, and whether this was cancelled.
 
-        One that is by itself, or beside no copy that could have a call, is started here, as nobody waits for long and a
-        thread would double the time. Of several in a row the thread starts all: calls go on while the system makes them.
+        One that is by itself, or beside no copy that could have a call, is started here, as nobody waits for long and
+        a thread would double the time. Of several in a row the thread starts all: calls go on meanwhile.
         """
         calm = not self._starting and (not self._alive or time.monotonic() - self._started_at > CALM)
         self._starting += 1
