@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from hotfn_containers import calls as module
 from hotfn_containers.calls import Calls
 from hotfn_containers.engine import Engine
 from hotfn_containers.lanes import THREADS, Lane
@@ -200,6 +201,37 @@ class TestCalls:
             slow.set()
             with pytest.raises(DriverUnavailable, match="closed"):
                 await calls(engine.start, ID)
+
+        asyncio.run(main())
+
+    @pytest.mark.parametrize("hangs", [False, True])
+    def test_connections_are_let_go_of_behind_the_last_request(
+        self, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+    ) -> None:
+        """One that nobody waits for any more may open another connection: nobody would ever close that."""
+        monkeypatch.setattr(module, "LAST_SECONDS", 0.05 if hangs else 20.0)
+
+        async def main() -> None:
+            engine = Puppet()
+            calls = Calls(cast("Engine", engine))
+            order: list[str] = []
+            monkeypatch.setattr(engine, "close", lambda: order.append("close"))
+            gate = engine.hold("start")
+
+            def request() -> None:
+                engine.start(ID)
+                order.append("request")
+
+            watcher = calls.watch(calls(request), "watcher")
+            await until(lambda: engine.did == ["start"])
+            closing = asyncio.create_task(calls.aclose(5))
+            if not hangs:
+                await until(watcher.done)
+                gate.set()
+            await asyncio.wait_for(closing, 5)
+            gate.set()
+            await until(lambda: order[-2:] == ["request", "close"])
+            await calls.aclose(5)
 
         asyncio.run(main())
 

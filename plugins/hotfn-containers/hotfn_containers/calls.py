@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from hotfn_core.errors import DriverError
@@ -19,7 +22,7 @@ ENDING = frozenset({"kill", "unpause", "state", "remove"})
 """Methods of an engine that end a container or look at how it is."""
 
 LAST_SECONDS = 1.0
-"""How long `aclose` waits for tasks that it had to cancel."""
+"""How long `aclose` waits for tasks that it had to cancel, and for requests that nobody waits for."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,7 +94,29 @@ class Calls:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=LAST_SECONDS)
         finally:
-            self._making.close()
-            self._ending.close()
-            self.engine.close()
+            await self._let_go()
             await self.lifeline.aclose()
+
+    async def _let_go(self) -> None:
+        """Let go of the threads, and of the connections behind the last request: one that nobody waits for may be about
+        to open another."""
+        ended = [lane.close() for lane in (self._making, self._ending)]
+        idle = asyncio.Event()
+        told = partial(_told, asyncio.get_running_loop(), idle, ended)
+        for lane in ended:
+            lane.add_done_callback(told)
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                await idle.wait()
+        except TimeoutError:  # they hang: each lane lets go of what it has when it is through
+            for lane in ended:
+                lane.add_done_callback(lambda _: self.engine.close())
+        finally:
+            self.engine.close()
+
+
+def _told(loop: asyncio.AbstractEventLoop, idle: asyncio.Event, ended: Sequence[Future[None]], _: object) -> None:
+    """The threads of a lane have ended."""
+    if all(lane.done() for lane in ended):
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(idle.set)

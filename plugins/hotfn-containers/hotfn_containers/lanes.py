@@ -43,6 +43,7 @@ class Lane:
         self._free = 0
         self._moved = time.monotonic()  # when a request began or ended the last time
         self._closed = False
+        self._ended: Future[None] = Future()
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
         """Run a job as soon as a thread is free. A future that is cancelled before that is not run.
@@ -58,14 +59,23 @@ class Lane:
             self._changed.notify()
         return future
 
-    def close(self) -> None:
-        """Let the threads end; what waits for one is dropped. Does not wait for a request that is under way."""
+    def close(self) -> Future[None]:
+        """Let the threads end; what waits for one is dropped. Does not wait for a request that is under way.
+
+        The future is done when the last thread has ended; it cannot be cancelled. Idempotent.
+        """
         with self._changed:
-            self._closed = True
+            if self._closed:
+                return self._ended
+            self._closed = self._ended.set_running_or_notify_cancel()
             dropped, self._jobs = self._jobs, deque()
             self._changed.notify_all()
+            left = self._running
         for future, _ in dropped:
             future.cancel()
+        if not left:
+            self._ended.set_result(None)
+        return self._ended
 
     def _check(self) -> None:
         if self._closed:
@@ -89,6 +99,11 @@ class Lane:
             del work  # it holds the answer, which nobody needs while this thread waits
             with self._changed:
                 self._moved = time.monotonic()
+        with self._changed:
+            self._running -= 1
+            last = not self._running
+        if last:
+            self._ended.set_result(None)
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """Wait for a job; None when there will be none."""
