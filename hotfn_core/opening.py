@@ -22,6 +22,9 @@ class OpenDrivers:
 
     def __init__(self, registry: Registry, max_starting: Mapping[str, int] | None = None) -> None:
         self._registry = registry
+        if not isinstance(max_starting, Mapping | None):
+            text = f'max_starting is a mapping of drivers to numbers, as {{"local": 4}}, not {max_starting!r}'
+            raise ConfigError(text, field="max_starting")
         self._max_starting = {name: _checked(name, most) for name, most in (max_starting or {}).items()}
         self._turns: dict[str, Turns] = {}
         self._made: dict[str, Driver] = {}

@@ -56,7 +56,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
             for task in asyncio.all_tasks(self):
                 task.cancel()
             for one in [*going]:
-                one.cancel()
+                self.survive(one.cancel)  # it tells a future, whose callbacks are anybody's
         self.survive(lambda: self.run_until_complete(self.shutdown_asyncgens()))
         self.survive(lambda: self.run_until_complete(self.shutdown_default_executor()))  # as asyncio.run does
         self.close()

@@ -116,12 +116,15 @@ def test_calls_fired_exactly_at_idle_expiry_are_all_served(echo: str) -> None:
     async def one_function(manager: Manager, number: int, calls: int) -> Counter[bool]:
         spec = FunctionSpec(name=f"echo{number}", format="http", command=(echo,), idle_timeout=idle)
         colds: Counter[bool] = Counter()
+        pause = idle * dice.uniform(0.5, 1.1)
         for count in range(calls):
             body = b"%d" % count
             reply = await manager.call(spec, body)
             assert reply.body == body
             colds[reply.cold] += 1
-            await asyncio.sleep(idle * dice.uniform(0.5, 1.1))  # a sleep ends late by a millisecond or so
+            # A sleep ends late, on a busy machine by more than the timeout: what came too late comes sooner next time.
+            pause = pause * 0.8 if reply.cold else min(pause * 1.25, idle * 1.1)
+            await asyncio.sleep(pause)
         return colds
 
     async def main() -> None:
@@ -132,6 +135,6 @@ def test_calls_fired_exactly_at_idle_expiry_are_all_served(echo: str) -> None:
                 raise AssertionError(f"a call at idle expiry failed: {error}") from error
         total = sum(results, Counter())
         assert total[True] + total[False] == 10_000
-        assert min(total[True], total[False]) > 100, f"expiry and reuse did not meet: {total}"
+        assert min(total[True], total[False]) > 500, f"expiry and reuse did not meet: {total}"
 
     asyncio.run(main())

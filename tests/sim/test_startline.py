@@ -230,3 +230,9 @@ def test_the_line_is_empty_at_the_end(end: str) -> None:
         assert manager.turns("fake").waiting == manager.turns("fake").under_way == 0
 
     in_storm(driver, storm)
+
+
+def test_a_number_alone_is_no_mapping() -> None:
+    with pytest.raises(ConfigError, match=r"mapping of drivers to numbers, .*, not 4") as caught:
+        Manager(max_starting=4, entry_points=False)  # type: ignore[arg-type]
+    assert caught.value.field == "max_starting"

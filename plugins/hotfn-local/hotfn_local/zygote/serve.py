@@ -247,8 +247,10 @@ def become(link: _socket.socket, sigchld: Any) -> None:
         link.send(UP)
         link.close()
     except BaseException as error:  # whatever it is, there must not be a second zygote
-        link.send(f"{type(error).__name__}: {error}".encode()[:4000])
-        os._exit(127)
+        try:
+            link.send(f"{type(error).__name__}: {error}".encode()[:4000])
+        finally:  # also when the zygote is gone
+            os._exit(127)
 
 
 def fork(link: _socket.socket, program: Program, spare: Spare | None, trouble: object, fds: list[int]) -> bool:
