@@ -43,7 +43,7 @@ class Ledger:
         self._idle: list[Copy] = []
         self._frozen: list[Copy] = []
         self._deadlines = Deadlines()
-        self._backoff, self._drain, self._linger = Alarm(), Alarm(), Alarm()
+        self._backoff, self._pace, self._drain, self._linger = Alarm(), Alarm(), Alarm(), Alarm()
         self._fresh: Copy | None = None  # became ready in this very fact
         self._last_end: StopReason | None = None
         self._dropped = False
@@ -111,12 +111,6 @@ class Ledger:
         if self._last_end in (None, "idle", "drained"):
             return "first"
         return "recycled" if self._last_end == "recycled" else "after_failure"
-
-    def _taken(self) -> list[Action]:
-        if not self._actions:
-            return []
-        actions, self._actions = self._actions, []
-        return actions
 
     # ---- moves of a copy
 
@@ -284,6 +278,6 @@ class Ledger:
 
     def _drop(self) -> None:
         self._dropped = True
-        for alarm in (self._backoff, self._drain):
+        for alarm in (self._backoff, self._pace, self._drain):
             self._deadlines.forget(alarm)
         self._actions.append(Drop())

@@ -1,5 +1,5 @@
-"""The rules of one function: facts in, actions out. This file owns them, `resting` those for copies without a call and
-`lining` those for copies that wait for their driver; no other place decides.
+"""The rules of one function: facts in, actions out. This file owns them, `resting` those for copies without a call,
+`launching` those for launches, `lining` those for copies that wait for their driver; no other place decides.
 
 A method named after a fact (`call_arrived`, `copy_exited`: past tense) takes the time and returns actions (`Launch`,
 `Assign`, `Stop`, `Fail`: imperative). State has changed when the action is returned: a copy named in an `Assign` is
@@ -22,34 +22,28 @@ Every fact ends in `_settle`, which repeats match, thaw, expire, withdraw, launc
     expire      whatever has a deadline that has come
     withdraw    what waits in line for its driver and no call needs any more
     launch      while waiting > starting (a thawing copy is starting) and alive < max_concurrency, outside of a back-off
+                and of the pause between the launches of a crash loop
 """
 
 from __future__ import annotations
 
 from .actions import Action, Fail, StopReason
 from .deadlines import NEVER
-from .lining import Lining
-from .model import Call, FunctionSpec
+from .launching import Launching
+from .model import Call
 from .records import Copy, Waiter
 
-BACKOFF_FIRST = 0.1  # seconds after the first failed launch, doubled by each further one
-BACKOFF_MAX = 30.0
 LINGER = 60.0  # seconds without copies and calls until the function is dropped; longer than any back-off
 RETRY_SATURATED = 1.0  # seconds after which a saturated function is worth another try
 
 
-class SupervisorState(Lining):
+class SupervisorState(Launching):
     """The state of one function.
 
     `spec` gives the numbers; `hot` is the protocol's: the copies of a cold one are started for one call and serve only
     that. `freezes`: the driver can do what `freeze_after` asks for. `jitter`, from 0 to 1, stretches a back-off that
     this fact may begin: from half of its length to all of it.
     """
-
-    def __init__(self, spec: FunctionSpec, *, hot: bool = True, freezes: bool = True) -> None:
-        super().__init__(spec, hot=hot, freezes=freezes)
-        self._failures = 0  # rounds of launches that failed in a row
-        self._jitter = 0.0
 
     # ---- facts
 
@@ -70,7 +64,7 @@ class SupervisorState(Lining):
         actions = self._settle(now)
         if self._waiting and len(self._waiting) - self.starting > self.spec.max_queue and call.id in self._waiting:
             self._fail(now, waiter, "saturated", RETRY_SATURATED)
-            actions += self._taken()
+            actions += self._settle(now)
         return actions
 
     def _refusal(self, now: float, call: Call) -> Fail:
@@ -91,6 +85,10 @@ class SupervisorState(Lining):
         copy = self._copies.get(number)
         if copy is not None and copy.phase == "busy":
             self._failures = 0
+            if retire == "protocol_error":
+                self._crashed(now, copy)
+            elif self.crashes:
+                self._answered()
             self._leave(copy)
             if retire is None and (copy.last or (now >= copy.expires_at and self._overdue(now, copy))):
                 retire = "recycled"
@@ -266,30 +264,6 @@ class SupervisorState(Lining):
         else:
             self._idle_due(now, copy)
 
-    def _launch(self, now: float) -> bool:
-        """Launch what is needed and allowed. Returns whether anything was."""
-        before = self.launched
-        while self._backoff.due == NEVER and len(self._copies) < self.spec.max_concurrency:
-            if len(self._waiting) > self.starting:
-                self._launch_for_call(now)
-            elif self._owed:
-                idle_until = self._owed.pop()
-                if now < idle_until:  # else it would be stopped as soon as it is ready
-                    self._launch_one(now, "recycled", idle_until)
-            elif (wanted := self._wanted()) and self.useful < wanted:
-                self._launch_one(now, "min_instances")
-            else:
-                break
-        return self.launched > before
-
-    def _launch_for_call(self, now: float) -> None:
-        spare = bool(self._owed)
-        if spare:
-            self._owed.pop()  # this copy replaces the recycled one as well
-        waiter = None if self.hot else next((one for one in self._waiting.values() if one.copy is None), None)
-        assert self.hot or waiter is not None  # more calls wait than copies start, so one has none yet
-        self._launch_one(now, self._cold_reason(), waiter=waiter, spare=spare)
-
     # ---- copies that end
 
     def _gone(self, now: float, copy: Copy) -> None:
@@ -304,23 +278,8 @@ class SupervisorState(Lining):
         if copy.calls == 0 and phase != "thawing":
             self._launch_went_wrong(now, copy)
         elif call is not None:
+            self._crashed(now, copy)
             self._fail(now, call, "instance_exited")
-
-    def _launch_went_wrong(self, now: float, copy: Copy) -> None:
-        """A copy ended before its first call. Back off; fail a call if nobody else is there to serve it."""
-        if not self._backing_off(now):  # launches that fail side by side are one failure, not many in a row
-            self._failures += 1
-            delay = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(self._failures - 1, 20))
-            self._deadlines.set(self._backoff, now + delay * (1 + self._jitter) / 2)
-        self._owed.clear()
-        self._give_up(now, copy)
-        self._clear_line(now)
-        victim = copy.call or (self._oldest() if self._waiting else None)
-        copy.call = None
-        if victim is not None:
-            victim.copy = None  # of a cold protocol: it may wait for another start
-            if not self.useful:
-                self._fail(now, victim, "launch_failed", self._backoff.due - now)
 
     # ---- the end
 

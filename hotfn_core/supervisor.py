@@ -20,6 +20,7 @@ from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall, said
 from .failures import call_error
 from .instance import Instance
+from .launching import CRASHES_FREE
 from .model import Call, FunctionSpec, Headers, Reply, header_pairs, new_tuple
 from .pending import Pending
 from .protocol import IOProtocol, ReplyHead
@@ -282,10 +283,19 @@ class Supervisor:
             self._end(pending, pending.instance.exit_error())
             return
         error = call_error(action, self.spec, self._copies.launch_error)
+        if action.code in ("queue_timeout", "saturated"):
+            error.message += self._why_held_back()
+            error.args = (error.message,)
         if action.code == "call_timeout" and pending.instance is not None:
             error.message += self._why_mute(pending.instance) + pending.instance.last_words()
             error.args = (error.message,)
         self._end(pending, error)
+
+    def _why_held_back(self) -> str:
+        crashes = self.state.crashes
+        if crashes < CRASHES_FREE:
+            return ""
+        return f"; its last {crashes} copies ended under their first call, so they are started one by one with pauses"
 
     def _why_mute(self, instance: Instance) -> str:
         """Say what is usually wrong with a function that never answers."""

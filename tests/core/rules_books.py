@@ -57,6 +57,9 @@ class Books:
     must_fail: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     backoff_until: float = 0.0
+    crashes: int = 0  # under a first call, in a row
+    crashed_at: float = -NEVER
+    pace_until: float = 0.0
     jitter: float = 0.0
     draining: bool = False
     drain_due: float = NEVER
@@ -86,6 +89,9 @@ class Books:
 
     def backing_off(self) -> bool:
         return self.now < self.backoff_until
+
+    def pacing(self) -> bool:
+        return self.now < self.pace_until
 
     def over_age(self, copy: Body) -> bool:
         return self.spec.max_age is not None and self.now >= copy.ready + self.spec.max_age
@@ -130,6 +136,10 @@ class Books:
         if copy is None or copy.phase != "busy":
             return
         self.failures = 0
+        if retire == "protocol_error":
+            self.crash(copy)
+        else:
+            self.crashes, self.pace_until = 0, 0.0
         self.end_call(copy.call, "finished")
         copy.call = ""
         if retire is not None:
@@ -194,6 +204,7 @@ class Books:
         self.last_end = "start_failed" if copy.phase == "starting" else "exited"
         self.forget(copy)
         if copy.phase == "busy":
+            self.crash(copy)
             self.must_fail[copy.call] = "instance_exited"
         elif copy.calls == 0 and copy.phase != "thawing":
             self.launch_went_wrong(copy)
@@ -251,6 +262,11 @@ class Books:
         victim, copy.call = copy.call or (self.queue[0].id if self.queue else ""), ""
         if victim and not self.useful():
             self.must_fail[victim] = "launch_failed"
+
+    def crash(self, copy: Body) -> None:
+        if self.hot and copy.calls == 1 and copy.launched >= self.crashed_at:
+            self.crashes += 1
+            self.crashed_at = self.now
 
     def clear_line(self) -> None:
         for copy in [one for one in self.copies.values() if one.lined]:

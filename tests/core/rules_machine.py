@@ -144,6 +144,18 @@ class RulesMachine(RuleBasedStateMachine):
             for number in self.numbers("busy"):
                 self.tell("call_finished", number, None)
 
+    @rule(count=st.integers(1, 5), bad_reply=st.booleans())
+    def bad_days(self, count: int, bad_reply: bool) -> None:
+        """Calls come one after another, and what gets one dies of it, as soon as it is there."""
+        for _ in range(count):
+            self.arrive(None)
+            for number in self.numbers("starting"):
+                self.tell("copy_ready", number)
+            for number in self.numbers("busy"):
+                if bad_reply:
+                    self.tell("call_finished", number, "protocol_error")
+                self.tell("copy_exited", number, 0.5)
+
     @precondition(lambda self: self.open_calls())
     @rule(which=ANY)
     def cancel(self, which: int) -> None:

@@ -38,6 +38,7 @@ class Model(Books):
         assert action.copy == self.launched + 1
         assert not self.full(), "over max_concurrency"
         assert not self.backing_off(), "launched in a back-off"
+        assert not self.pacing() or self.replaces_an_old_one(action), "launched too soon in a crash loop"
         copy = Body(action.copy, action.reason, self.now, action.call_id)
         if len(self.queue) > self.starters():
             assert not self.frozen, "launched beside a frozen copy"
@@ -49,6 +50,8 @@ class Model(Books):
             assert action.call_id == ""
             copy.spare = True
             self.launch_spare(action)
+        if self.crashes >= 3:
+            self.pace_until = self.now + min(1.0, 0.1 * 2.0 ** (self.crashes - 3))
         self.launched += 1
         self.copies[copy.number] = copy
         self.dropped = False
@@ -58,9 +61,14 @@ class Model(Books):
             assert self.useful() < self.wanted()
             return
         assert action.reason == "recycled"
-        if not any(self.over_age(self.copies[number]) for number in self.idle + self.frozen):
+        if not self.replaces_an_old_one(action):
             assert self.replaceable > 0, "a replacement for nothing"
             self.replaceable -= 1
+
+    def replaces_an_old_one(self, action: Launch) -> bool:
+        """The copy that is too old serves on meanwhile, so this one is not the next of a crash loop."""
+        old = any(self.over_age(self.copies[number]) for number in self.idle + self.frozen)
+        return action.reason == "recycled" and old
 
     def reason_to_start(self) -> str:
         if self.count("busy") or self.starters():
@@ -246,15 +254,15 @@ class Model(Books):
         if len(self.queue) > self.count("thawing"):
             assert not self.frozen, "a call waits beside a frozen copy"
         if len(self.queue) > self.starters():
-            assert self.full() or self.backing_off(), "a call waits and nobody starts"
+            assert self.full() or self.backing_off() or self.pacing(), "a call waits and nobody starts"
         if self.useful() < self.wanted():
-            assert self.full() or self.backing_off(), "fewer than min_instances"
+            assert self.full() or self.backing_off() or self.pacing(), "fewer than min_instances"
         if self.no_recycling():
             assert not self.surplus(), "waits in line for nobody"
         if self.backing_off():
             assert not any(one.lined for one in self.copies.values()), "in line in a back-off"
         if self.queue:
-            assert self.copies or self.backing_off(), "a call waits for nothing"
+            assert self.copies or self.backing_off() or self.pacing(), "a call waits for nothing"
 
     def check_ends(self) -> None:
         empty = not self.copies and not self.queue and not self.wanted()
@@ -319,4 +327,6 @@ class Model(Books):
                 times.append(max(copy.rested + self.freeze_after(), self.frost_from))
         if self.backing_off() and not self.dropped:
             times.append(self.backoff_until)
+        if self.pacing() and not self.dropped:
+            times.append(self.pace_until)
         return [*times, self.drain_rings]

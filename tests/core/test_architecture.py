@@ -38,7 +38,8 @@ DIRECTION: dict[str, set[str]] = {
     "ledger": VALUES | {"actions", "deadlines", "records"},
     "resting": VALUES | {"actions", "deadlines", "records", "ledger"},
     "lining": {"resting"},
-    "state": VALUES | {"actions", "deadlines", "lining", "records"},
+    "launching": {"actions", "deadlines", "lining", "model", "records"},
+    "state": VALUES | {"actions", "deadlines", "launching", "records"},
     "startline": set(),
     # the contracts and who fulfils them
     "protocol": VALUES,
@@ -64,7 +65,7 @@ DIRECTION: dict[str, set[str]] = {
 DIRECTION["copies"] = set(DIRECTION) - {
     *("checks", "registry", "opening", "preparing", "arguments", "admission", "pending", "stats")
 }
-DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "pending", "stats"}
+DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "launching", "pending", "stats"}
 DIRECTION |= {
     "manager": DIRECTION["supervisor"]
     | {"supervisor", "registry", "opening", "preparing", "launcher", "arguments", "admission"},
@@ -95,7 +96,7 @@ STRANGERS: dict[str, set[str]] = {
 }
 IMPURE = {"asyncio", "time", "random", "logging", "threading", "os", "datetime", "secrets", "socket", "subprocess"}
 PURE = {"actions", "checks", "deadlines", "errors", "headers", "ledger", "model", "protocol", "records", "resting"}
-PURE |= {"lining", "state", "startline"}
+PURE |= {"launching", "lining", "state", "startline"}
 # The modules of the core that a plugin builds on: the contracts, marks, and what is shipped for its tests.
 PUBLIC = {"hotfn_core", "hotfn_core.driver", "hotfn_core.errors", "hotfn_core.hookspecs", "hotfn_core.model"}
 PUBLIC |= {"hotfn_core.protocol", "hotfn_core.runtime", "hotfn_core.testing"}

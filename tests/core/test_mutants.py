@@ -27,6 +27,7 @@ MODULES = (
     "ledger",
     "resting",
     "lining",
+    "launching",
     "state",
 )  # in the order in which they import one another
 SEARCH = settings(
@@ -61,9 +62,9 @@ _LOST = "self._lost_in_frost(now, copy, reason)"
 _GONE = "self._gone(now, copy)\n        return "
 _ABORT = 'self._fail(now, copy.call, "aborted")'
 MUTANTS = [
-    Mutant("settle forgotten on exit", "state", _GONE + "self._settle(now)", _GONE + "self._taken()"),
-    Mutant("stopping copies not in the cap", "state", "NEVER and len(self._copies) <", "NEVER and self.useful <"),
-    Mutant("starters ignored", "state", "if len(self._waiting) > self.starting:", "if self._waiting:"),
+    Mutant("settle forgotten on exit", "state", _GONE + "self._settle(now)", _GONE + "self._actions"),
+    Mutant("stopping copies not in the cap", "launching", "NEVER and len(self._copies) <", "NEVER and self.useful <"),
+    Mutant("starters ignored", "launching", "if len(self._waiting) > self.starting:", "if self._waiting:"),
     Mutant("the copy idle longest is taken", "state", "self._idle.pop()", "self._idle.pop(0)"),
     Mutant("the newest call first", "ledger", "next(iter(self._waiting", "next(reversed(self._waiting"),
     Mutant("room for one call less", "state", "> self.spec.max_queue", ">= self.spec.max_queue"),
@@ -82,7 +83,10 @@ MUTANTS = [
     Mutant("all leave the line", "lining", "self.starting <= len(self._waiting) or", ""),
     Mutant("min_instances leave the line", "lining", "or self.useful <= self._wanted()", ""),
     Mutant(
-        "started in a back-off", "state", "_give_up(now, copy)\n        self._clear_line(now)", "_give_up(now, copy)"
+        "started in a back-off",
+        "launching",
+        "_give_up(now, copy)\n        self._clear_line(now)",
+        "_give_up(now, copy)",
     ),
     Mutant("in line for ever in the count", "ledger", "if copy.lined:\n", "if False:\n"),
     Mutant("rings at a time that has moved", "deadlines", "elif thing.due == when:", "elif thing.due < NEVER:"),
@@ -97,17 +101,29 @@ MUTANTS = [
         "expires = waiter.arrived + self.spec.t",
     ),
     Mutant("a running call outlives its deadline", "ledger", "expires = waiter.deadline", "pass"),
-    Mutant("back-off not reset by success", "state", "self._failures = 0\n            self._leave", "self._leave"),
+    Mutant("back-off not reset by success", "state", "self._failures = 0\n", "\n"),
     Mutant("a good start leaves the back-off", "state", "self._deadlines.forget(self._backoff)", "pass"),
-    Mutant("launches during the back-off", "state", "self._backoff.due == NEVER and len", "len"),
-    Mutant("starts that fail side by side add up", "state", "if not self._backing_off(now):  #", "if True:  #"),
-    Mutant("fails a call that others can serve", "state", "if not self.useful:\n", "if True:\n"),
+    Mutant("launches during the back-off", "launching", "self._backoff.due == self._pace", "self._pace"),
+    Mutant("a crash loop is not paced", "launching", "self._backoff.due == self._pace.due", "self._backoff.due"),
+    Mutant("paced too soon", "launching", "self.crashes >= CRASHES_FREE", "self.crashes >= CRASHES_FREE - 1"),
+    Mutant("crashes side by side add up", "launching", "and copy.launched >= self._crashed_at", ""),
+    Mutant("a bad reply is no crash", "state", 'retire == "protocol_error":', "False:"),
+    Mutant("an exit is no crash", "state", "self._crashed(now, copy)\n            self._fail", "self._fail"),
+    Mutant("paced after an answer", "launching", "self._deadlines.forget(self._pace)", "pass"),
+    Mutant(
+        "crashes before an answer count", "launching", "self.crashes = 0\n        self._deadlines", "self._deadlines"
+    ),
+    Mutant("a copy that had answered crashes the function", "launching", "and copy.calls == 1", ""),
+    Mutant("a cold function that says no is paced", "launching", "if self.hot and copy", "if copy"),
+    Mutant("not settled behind a refusal", "state", "actions += self._settle(now)", "actions += self._actions"),
+    Mutant("starts that fail side by side add up", "launching", "if not self._backing_off(now):  #", "if True:  #"),
+    Mutant("fails a call that others can serve", "launching", "if not self.useful:\n", "if True:\n"),
     Mutant("a replaced copy is not stopped", "resting", 'self._stop(now, old, "recycled")', "pass"),
     Mutant("one call more than max_calls", "ledger", "copy.calls == self.spec.max", "copy.calls - 1 == self.spec.max"),
     Mutant("a cold copy is used again", "ledger", "copy.last = not self.hot or", "copy.last ="),
     Mutant("max_age forgotten", "state", "copy.expires_at = now + self.spec.max_age", "pass"),
     Mutant("min_instances not kept", "resting", "surplus = self.useful - copy.aged > self._wanted()", "surplus = True"),
-    Mutant("min_instances not launched", "state", "and self.useful < wanted:", "and False:"),
+    Mutant("min_instances not launched", "launching", "and self.useful < wanted:", "and False:"),
     Mutant("drain keeps an idle copy", "state", "in [*self._idle,", "in [*self._idle[1:],"),
     Mutant("drain keeps starters for nobody", "state", "if self.starting > len(self._waiting):", "if False:"),
     Mutant("the drain limit spares calls", "state", _ABORT, "continue"),

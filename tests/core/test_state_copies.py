@@ -8,7 +8,7 @@ import pytest
 
 from hotfn_core.actions import Assign, Fail, Launch, Stop
 from hotfn_core.deadlines import NEVER
-from hotfn_core.state import BACKOFF_MAX
+from hotfn_core.launching import BACKOFF_MAX
 
 from .rules_examples import call, near, rules, with_idle
 
