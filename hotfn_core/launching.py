@@ -24,6 +24,8 @@ class Launching(Lining):
     costs all other functions processor time.
     """
 
+    __slots__ = ("_crashed_at", "_failures", "_jitter", "crashes")
+
     def __init__(self, spec: FunctionSpec, *, hot: bool = True, freezes: bool = True) -> None:
         super().__init__(spec, hot=hot, freezes=freezes)
         self.crashes = 0

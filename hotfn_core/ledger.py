@@ -26,6 +26,32 @@ class Ledger:
     monotonic clock.
     """
 
+    __slots__ = (
+        "_actions",
+        "_backoff",
+        "_calls",
+        "_copies",
+        "_deadlines",
+        "_drain",
+        "_dropped",
+        "_freezes",
+        "_fresh",
+        "_frozen",
+        "_idle",
+        "_in_line",
+        "_last_end",
+        "_linger",
+        "_pace",
+        "_waiting",
+        "busy",
+        "hot",
+        "launched",
+        "spec",
+        "starting",
+        "stopped",
+        "thawing",
+    )
+
     def __init__(self, spec: FunctionSpec, *, hot: bool, freezes: bool) -> None:
         self.spec = spec
         self.hot = hot

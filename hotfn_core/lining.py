@@ -8,6 +8,8 @@ from .resting import Resting
 class Lining(Resting):
     """The rules for the copies of one function that were launched and are not being started yet."""
 
+    __slots__ = ()
+
     def _withdraw(self, now: float) -> None:
         """More copies start than calls wait: those that still wait in line leave it again, the youngest first."""
         for copy in reversed(self._copies.values()):

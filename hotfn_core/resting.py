@@ -15,6 +15,8 @@ FREEZE_PAUSE = 60.0  # seconds in which nothing is frozen after a copy that coul
 class Resting(Ledger):
     """The rules for the copies of one function that have no call."""
 
+    __slots__ = ("_freeze_from", "_owed", "draining")
+
     def __init__(self, spec: FunctionSpec, *, hot: bool, freezes: bool) -> None:
         super().__init__(spec, hot=hot, freezes=freezes and hot and spec.freeze_after is not None)
         self.draining = False

@@ -45,6 +45,8 @@ class SupervisorState(Launching):
     this fact may begin: from half of its length to all of it.
     """
 
+    __slots__ = ()
+
     # ---- facts
 
     def started(self, now: float) -> list[Action]:
