@@ -61,6 +61,20 @@ class Copies:
     `launch_error` is why the last start failed, until one succeeds.
     """
 
+    __slots__ = (
+        "_frost",
+        "_host",
+        "_instances",
+        "_keeper",
+        "_launcher",
+        "_lined",
+        "_spec",
+        "_turns",
+        "_work",
+        "get",
+        "launch_error",
+    )
+
     def __init__(self, keeper: Keeper, host: Host, spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
         self.launch_error: BaseException | None = None
         self._instances: dict[int, Instance] = {}

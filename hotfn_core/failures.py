@@ -20,9 +20,14 @@ from .errors import (
 from .model import FunctionSpec
 
 
-def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None) -> CallError:
-    """Make the error for a Fail. `cause` is the last failed start's error. Of an exit the instance can say more."""
+def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None, paced: int = 0) -> CallError:
+    """Make the error for a Fail. `cause` is the last failed start's error, `paced` the crashes for which launches are
+    held back, 0 when they are not. Of an exit the instance can say more."""
     error = _MAKERS[action.code](spec, cause)
+    if paced and action.code in ("queue_timeout", "saturated"):
+        crashes = f"; its last {paced} copies ended under their first call, so starts are held back"
+        error.message += crashes
+        error.args = (error.message,)
     if action.retry_after is not None:  # the longer of hotfn's own back-off and what the driver says
         error.retry_after = max(action.retry_after, error.retry_after or 0.0)
     return error

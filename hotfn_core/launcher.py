@@ -37,6 +37,8 @@ def container_spec(
 class Launcher:
     """Makes the copies of one function. Whatever a stranger's protocol or driver raises goes through."""
 
+    __slots__ = ("_clock", "_driver", "_observers", "_protocol", "_spec")
+
     def __init__(
         self,
         spec: FunctionSpec,

@@ -74,6 +74,11 @@ class Launching(Lining):
 
     # ---- what went wrong
 
+    @property
+    def paced(self) -> int:
+        """How many crashes in a row make launches follow one another with pauses; 0 when they do not."""
+        return self.crashes if self.crashes >= CRASHES_FREE else 0
+
     def _launch_went_wrong(self, now: float, copy: Copy) -> None:
         """A copy ended before its first call. Back off; fail a call if nobody else is there to serve it."""
         if not self._backing_off(now):  # launches that fail side by side are one failure, not many in a row

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import random
-import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +13,7 @@ from .admission import check_function
 from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
 from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean, said
 from .failures import closing, unavailable
+from .loops import clock_and_dice
 from .model import Call, FunctionSpec, HeadersLike, Reply, header_pairs, new_tuple
 from .observers import Observers
 from .opening import OpenDrivers
@@ -23,6 +22,7 @@ from .protocol import IOProtocol
 from .registry import Registry
 from .stats import FunctionStats
 from .supervisor import Supervisor
+from .timekeeper import Timekeeper
 
 log = logging.getLogger("hotfn")
 
@@ -62,8 +62,7 @@ class Manager:
         self._preparing = Preparing()
         self._protocols: dict[str, IOProtocol] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing = False
-        self._closed = False
+        self._closing = self._closed = False
         self._empty: asyncio.Event | None = None
         self._ending = asyncio.Lock()
         self._ids = CallIds()
@@ -75,10 +74,8 @@ class Manager:
         if self._empty is not None or self._closed:
             raise RuntimeError("a Manager is entered only once")
         self.loop = asyncio.get_running_loop()
-        # uvloop's own clock has millisecond steps; a simulated loop's clock and dice are the only true ones.
-        virtual: Any = self.loop if getattr(self.loop, "virtual", False) else None
-        self.clock: Callable[[], float] = virtual.time if virtual else time.monotonic
-        self.dice: Callable[[], float] = virtual.dice if virtual else random.random
+        self.clock, self.dice = clock_and_dice(self.loop)
+        self.timekeeper = Timekeeper(self.loop, self.clock)
         self._empty = asyncio.Event()
         return self
 
@@ -137,6 +134,7 @@ class Manager:
             self._closed = True
             for supervisor in self._all():
                 supervisor.abandon()
+            self.timekeeper.close()
             self._drivers.give_up()
             await self._preparing.aclose(CLOSE_SLACK)
             await self._finish_tasks()

@@ -20,12 +20,12 @@ from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall, said
 from .failures import call_error
 from .instance import Instance
-from .launching import CRASHES_FREE
 from .model import Call, FunctionSpec, Headers, Reply, header_pairs, new_tuple
 from .pending import Pending
 from .protocol import IOProtocol, ReplyHead
 from .state import SupervisorState
 from .stats import FunctionStats
+from .timekeeper import Timekeeper
 
 log = logging.getLogger("hotfn")
 
@@ -33,11 +33,37 @@ log = logging.getLogger("hotfn")
 class Host(copies.Host, Protocol):
     """What a supervisor needs of its manager."""
 
+    timekeeper: Timekeeper
+
     def dropped(self, supervisor: Supervisor) -> None: ...
 
 
 class Supervisor:
-    """The copies and calls of one function. Made by the manager; ends with `Host.dropped`."""
+    """The copies and calls of one function. Made by the manager; ends with `Host.dropped`.
+
+    `due`, `armed` and `entry` are the timekeeper's.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_cold",
+        "_copies",
+        "_dice",
+        "_host",
+        "_later",
+        "_new_future",
+        "_observers",
+        "_ok",
+        "_pending",
+        "_performing",
+        "_static",
+        "armed",
+        "due",
+        "entry",
+        "spec",
+        "state",
+    )
 
     def __init__(self, host: Host, spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
         self.spec = spec
@@ -50,8 +76,8 @@ class Supervisor:
         self._copies = copies.Copies(self, host, spec, driver, protocol)
         self._static = header_pairs(spec.headers)
         self._pending: dict[str, Pending] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed = NEVER
+        self.due = self.armed = NEVER
+        self.entry = 0
         self._performing = False
         self._later: list[Action] = []
         self._calls: Counter[str] = Counter()
@@ -209,8 +235,8 @@ class Supervisor:
             finally:
                 self._performing = False
         wake = self.state.wake_at()
-        if wake < self._armed:
-            self._arm(wake)
+        if wake < self.due:  # set again only when something is due before it: it may ring too early
+            self._host.timekeeper.wake(self, wake)
 
     def _do(self, action: Action) -> None:
         kind = action.__class__
@@ -230,16 +256,8 @@ class Supervisor:
             assert kind is Drop
             self._drop()
 
-    def _arm(self, wake: float) -> None:
-        """One timer per function, set again only when something is due before it: it may ring too early."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = wake
-        self._timer = self._host.loop.call_later(max(wake - self._clock(), 0.0), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._armed = NEVER
+    def ring(self) -> None:
+        """Something is due, or was when the timekeeper was asked for this."""
         actions = self.state.time_passed(self._clock(), self._dice())
         self.state.next_deadline()  # moves entries that are too early, so that the timer is set for a real one
         self.perform(actions)
@@ -282,20 +300,11 @@ class Supervisor:
         if action.code == "instance_exited" and pending.instance is not None:
             self._end(pending, pending.instance.exit_error())
             return
-        error = call_error(action, self.spec, self._copies.launch_error)
-        if action.code in ("queue_timeout", "saturated"):
-            error.message += self._why_held_back()
-            error.args = (error.message,)
+        error = call_error(action, self.spec, self._copies.launch_error, self.state.paced)
         if action.code == "call_timeout" and pending.instance is not None:
             error.message += self._why_mute(pending.instance) + pending.instance.last_words()
             error.args = (error.message,)
         self._end(pending, error)
-
-    def _why_held_back(self) -> str:
-        crashes = self.state.crashes
-        if crashes < CRASHES_FREE:
-            return ""
-        return f"; its last {crashes} copies ended under their first call, so they are started one by one with pauses"
 
     def _why_mute(self, instance: Instance) -> str:
         """Say what is usually wrong with a function that never answers."""
@@ -326,10 +335,8 @@ class Supervisor:
         self._copies.launch(action, pending.call if pending else None)
 
     def _drop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._armed = -NEVER  # nothing is earlier, so it is never set again
+        self._host.timekeeper.forget(self)
+        self.due = -NEVER  # nothing is earlier, so it is never set again
         self._host.dropped(self)
 
     def _report(self, pending: Pending, status: int, error: str, now: float | None = None) -> None:

@@ -49,6 +49,7 @@ DIRECTION: dict[str, set[str]] = {
     # the runtime
     "runtime": set(),
     "loops": set(),
+    "timekeeper": {"deadlines"},
     "environment": CONTRACTS,
     "stderr": VALUES,
     "stats": VALUES | {"actions"},
@@ -65,7 +66,7 @@ DIRECTION: dict[str, set[str]] = {
 DIRECTION["copies"] = set(DIRECTION) - {
     *("checks", "registry", "opening", "preparing", "arguments", "admission", "pending", "stats")
 }
-DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "launching", "pending", "stats"}
+DIRECTION["supervisor"] = DIRECTION["copies"] | {"copies", "pending", "stats"}
 DIRECTION |= {
     "manager": DIRECTION["supervisor"]
     | {"supervisor", "registry", "opening", "preparing", "launcher", "arguments", "admission"},
