@@ -28,6 +28,10 @@ class Sleeper:
         self.then()
 
 
+def fail() -> None:
+    raise ZeroDivisionError
+
+
 def make() -> Timekeeper:
     loop = asyncio.get_running_loop()
     return Timekeeper(loop, loop.time)
@@ -93,7 +97,7 @@ def test_one_that_fails_keeps_nobody_else_from_being_rung() -> None:
     async def main() -> None:
         told: list[BaseException] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
-        keeper, bad, good, late = make(), Sleeper(lambda: 1 / 0 and None), Sleeper(), Sleeper()
+        keeper, bad, good, late = make(), Sleeper(fail), Sleeper(), Sleeper()
         for sleeper, when in ((bad, 1.0), (good, 1.0), (late, 2.0)):
             keeper.wake(sleeper, when)
         await asyncio.sleep(5)
