@@ -17,7 +17,8 @@ log = logging.getLogger("hotfn")
 class OpenDrivers:
     """Drivers by name. `get` makes one and does no IO, `open` connects it to its engine.
 
-    `max_starting`, by driver, goes before what a driver says of itself. Raises ConfigError for one that is no number.
+    `max_starting`, by driver, goes before what a driver says of itself. Raises ConfigError for one that is no number,
+    and for a driver that is not there.
     """
 
     def __init__(self, registry: Registry, max_starting: Mapping[str, int] | None = None) -> None:
@@ -26,6 +27,8 @@ class OpenDrivers:
             text = f'max_starting is a mapping of drivers to numbers, as {{"local": 4}}, not {max_starting!r}'
             raise ConfigError(text, field="max_starting")
         self._max_starting = {name: _checked(name, most) for name, most in (max_starting or {}).items()}
+        for name in self._max_starting:
+            self._check_there(name)
         self._turns: dict[str, Turns] = {}
         self._made: dict[str, Driver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -82,6 +85,13 @@ class OpenDrivers:
                     await self._made[name].aclose()
             except Exception:  # one engine's trouble must not keep the others open
                 log.exception('the driver "%s" could not be closed', name)
+
+    def _check_there(self, name: str) -> None:
+        missing = self._registry.missing_driver(name)
+        if missing and not self._registry.problems:
+            raise ConfigError(f"max_starting: {missing}", field="max_starting")
+        if missing:  # it may be that of a broken plugin, which stops no other
+            log.warning("max_starting: %s", missing)
 
     def _opened(self, name: str, task: asyncio.Task[None]) -> None:
         """Sweep a driver that is open now. When it is not, nobody may be waiting any more; who comes next is told."""

@@ -99,6 +99,10 @@ class Registry:
         """Make the IO protocol of that name. Raises as `driver` does."""
         return self._make(self._protocols, name, IOProtocol)
 
+    def missing_driver(self, name: str) -> str:
+        """Say that there is no driver of that name, and what there is; an empty string when there is one."""
+        return "" if name in self._drivers.by_name else self._unknown(self._drivers, str(name))
+
     def observed(self, hook: str) -> bool:
         """Say whether any plugin listens to that hook."""
         return bool(getattr(self.pm.hook, hook).get_hookimpls())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hotfn_core import ConfigError, Manager, Reply
+from hotfn_core import ConfigError, Manager, Reply, blocking, hookimpl
 from hotfn_core.testing import Behaviour, FakeDriver, FakePlugin, fake_spec, simulate
 
 from .world import Recorder, codes, nothing_left, now, outcome
@@ -213,6 +213,33 @@ def test_a_number_that_is_none_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="max_starting") as caught:
         Manager(entry_points=False, max_starting={"local": wrong})
     assert caught.value.field == "max_starting"
+
+
+class Broken:
+    """A plugin whose driver is not there."""
+
+    @hookimpl
+    def hotfn_register_drivers(self) -> dict[str, Any]:
+        raise OSError("no library")
+
+
+class TestADriverThatIsNotThere:
+    @pytest.mark.parametrize("kind", [Manager, blocking.Manager])
+    def test_is_refused_with_the_nearest_one(self, kind: Any) -> None:
+        with pytest.raises(
+            ConfigError, match=r'^max_starting: there is no driver "fkae" \(did you mean "fake"'
+        ) as caught:
+            kind(plugins=[FakePlugin(Narrow())], entry_points=False, max_starting={"fake": 1, "fkae": 2})
+        assert caught.value.field == "max_starting"
+
+    def test_may_be_a_broken_plugin_s_which_stops_no_other(self, caplog: pytest.LogCaptureFixture) -> None:
+        Manager(plugins=[FakePlugin(Narrow()), Broken()], entry_points=False, max_starting={"lost": 2})
+        assert 'max_starting: there is no driver "lost"' in caplog.text
+        assert "no library" in caplog.text
+
+    def test_and_no_name_at_all(self) -> None:
+        with pytest.raises(ConfigError, match='there is no driver "7"; '):
+            Manager(plugins=[FakePlugin(Narrow())], entry_points=False, max_starting={7: 2})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("end", ["drain", "aclose", "kill"])
