@@ -55,14 +55,18 @@ def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     verdicts = [_verdict(registry, spec) for spec in config.functions.values()]
     drivers = examine_drivers(registry, sorted({one.driver for one in verdicts} & set(registry.drivers)))
     verdicts += [Verdict(function=name, problem=error.message) for name, error in problems.items()]
+    missing = [text for name in config.max_starting if (text := registry.missing_driver(name))]
+    faults = [f"max_starting: {text}" for text in missing]
     report: dict[str, Any] = {
         "path": str(path),
+        "problems": faults,
         "notes": config.notes,
         "functions": [asdict(one) for one in verdicts],
         "drivers": [asdict(one) for one in drivers],
     }
-    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(path, config.notes, verdicts, drivers)))
-    wrong = any(one.problem for one in verdicts) or any(one.state == "broken" for one in drivers)
+    lines = [*(f"wrong  {fault}" for fault in faults), *_text(path, config.notes, verdicts, drivers)]
+    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(lines))
+    wrong = bool(faults) or any(one.problem for one in verdicts) or any(one.state == "broken" for one in drivers)
     ctx.exit(EXIT_USAGE if wrong else 0)
 
 

@@ -96,6 +96,7 @@ _WHICH = (
     ),
     click.option("--max-concurrency", type=int, metavar="N", help="Most copies at a time."),
     click.option("--max-queue", type=int, metavar="N", help="Most calls that wait for a copy."),
+    click.option("--max-starting", type=click.IntRange(1), metavar="N", help="Most copies that start at a time."),
     click.option("--driver-option", multiple=True, metavar="K=V", help="An option of the driver, such as cwd=DIR."),
     click.option("--best-effort", is_flag=True, help="Accept a driver that cannot enforce a limit."),
 )

@@ -84,10 +84,17 @@ def _plan(ctx: click.Context, options: dict[str, Any]) -> Any:
         raise click.UsageError(
             "--calls repeats one body and --each-line makes every line a body: give one of them", ctx
         )
-    spec = resolve(options["config_path"], options["function"], ctx.meta[COMMAND], fields(options))
+    spec, starting = resolve(
+        options["config_path"],
+        options["function"],
+        ctx.meta[COMMAND],
+        fields(options),
+        max_starting=options["max_starting"],
+    )
     path = options["input_path"]
     return Plan(
         spec=spec,
+        max_starting=starting,
         input=None if path is None or str(path) == "-" else path,
         each_line=options["each_line"],
         calls=options["calls"] or 1,

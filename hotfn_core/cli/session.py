@@ -8,7 +8,7 @@ import functools
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Plan:
     """What `hotfn run` was asked to do."""
 
     spec: FunctionSpec
+    max_starting: Mapping[str, int] = field(default_factory=dict)
     input: Path | None = None
     each_line: bool = False
     calls: int = 1
@@ -94,7 +95,7 @@ class _Session:
 
     async def _run(self) -> None:
         spec = self._plan.spec
-        async with Manager(plugins=self._plugins()) as manager:
+        async with Manager(plugins=self._plugins(), max_starting=self._plan.max_starting) as manager:
             self._manager = manager
             try:
                 manager.register(spec)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hotfn_core.config import find_config, load_config
+from hotfn_core.config import Config, find_config, load_config
 from hotfn_core.errors import ConfigError
 from hotfn_core.model import FunctionSpec
 
 _OPTION_OF = {"driver_options": "--driver-option", "command": "COMMAND", "name": "FUNCTION"}
+
+
+class Found(NamedTuple):
+    """A function, and how many copies drivers start at a time, as Manager takes it."""
+
+    spec: FunctionSpec
+    max_starting: Mapping[str, int]
 
 
 def resolve(
@@ -19,28 +26,33 @@ def resolve(
     function: str,
     command: Sequence[str],
     options: Mapping[str, Any],
+    *,
+    max_starting: int | None = None,
     verb: str = "run",
-) -> FunctionSpec:
+) -> Found:
     """Return the function to run. `options` are fields of FunctionSpec; those that are None were not given.
-    `verb` is the command that asks: its name is that of a function without one.
+    `max_starting` is that of its driver. `verb` is the command that asks: its name is that of a function without one.
 
     Raises ConfigError, with the name of the option where one is to blame.
     """
     given = {field: value for field, value in options.items() if value is not None and value != {}}
     if command:
         given["command"] = tuple(command)
-    base = _configured(config_path, function, given, verb)
+    config = _config(config_path, function, given, verb)
+    base = config.function(function) if config else None
     try:
-        return base.replace(**_merged(base, given)) if base else _from_options(function or verb, given)
+        spec = base.replace(**_merged(base, given)) if base else _from_options(function or verb, given)
     except ConfigError as error:
         if error.field not in given and error.field not in _OPTION_OF:
             raise
         option = _OPTION_OF.get(error.field, f"--{error.field.replace('_', '-')}")
         raise ConfigError(f"{option}: {error.message}", field=error.field) from None
+    starting = {} if max_starting is None else {spec.driver: max_starting}
+    return Found(spec, {**(config.max_starting if config else {}), **starting})
 
 
-def _configured(path: Path | None, function: str, given: Mapping[str, Any], verb: str) -> FunctionSpec | None:
-    """Return the function of the configuration, or None when the options describe one of their own."""
+def _config(path: Path | None, function: str, given: Mapping[str, Any], verb: str) -> Config | None:
+    """Return the configuration that has the function, or None when the options describe one of their own."""
     complete = bool(given.get("command") or given.get("image"))
     if path is None:
         if complete and not function:
@@ -50,7 +62,7 @@ def _configured(path: Path | None, function: str, given: Mapping[str, Any], verb
         if not complete:
             raise ConfigError(_nothing_to_run(function, verb))
         return None
-    return load_config(path).function(function)
+    return load_config(path)
 
 
 def _nothing_to_run(function: str, verb: str) -> str:

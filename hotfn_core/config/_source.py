@@ -24,13 +24,15 @@ class Config:
     """What one file says.
 
     `functions`: by name, in the order of the file. `tests`: the tests that a `func.yaml` brings, by function.
-    `notes`: what the file says that hotfn reads and does not use, for people.
+    `notes`: what the file says that hotfn reads and does not use, for people. `max_starting`: by driver, as Manager
+    takes it.
     """
 
     path: Path
     functions: Mapping[str, FunctionSpec]
     tests: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    max_starting: Mapping[str, int] = field(default_factory=dict)
 
     def function(self, name: str = "") -> FunctionSpec:
         """Return the function called `name` or "app/name"; without a name the only one there is.

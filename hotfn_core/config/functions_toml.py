@@ -8,6 +8,9 @@ format = "http"
 [functions.lines]           # the name, then any field of FunctionSpec
 command = ["python3", "function.py"]
 idle_timeout = "1m"
+
+[max_starting]              # how many copies each driver starts at a time
+docker = 4
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from hotfn_core.model import FIELD_NAMES, FunctionSpec
 
 from ._source import Config, Source
 
-_TOP = ("app", "defaults", "functions")
+_TOP = ("app", "defaults", "functions", "max_starting")
 _MERGED = ("env", "headers", "driver_options")
 
 
 def parse(source: Source) -> tuple[Config, Mapping[str, ConfigError]]:
     """Return the functions that are right, and the errors of the others by name."""
     top = _load(source)
-    defaults = _defaults(source, top)
+    defaults, starting = _defaults(source, top), _max_starting(source, top)
     functions: dict[str, FunctionSpec] = {}
     problems: dict[str, ConfigError] = {}
     for name, table in _table(source, top, "functions").items():
@@ -37,7 +40,7 @@ def parse(source: Source) -> tuple[Config, Mapping[str, ConfigError]]:
             functions[name] = _function(source, name, table, defaults)
         except ConfigError as error:
             problems[name] = error
-    return Config(path=source.path, functions=functions), problems
+    return Config(path=source.path, functions=functions, max_starting=starting), problems
 
 
 def _load(source: Source) -> dict[str, Any]:
@@ -76,6 +79,17 @@ def _defaults(source: Source, top: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise source.unknown(key, known, prefix="defaults.", line=_line(source, "defaults", key))
     return {"app": top["app"], **defaults} if "app" in top else defaults
+
+
+def _max_starting(source: Source, top: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many copies drivers start at a time. Which drivers there are is not known here."""
+    table = _table(source, top, "max_starting")
+    for name, most in table.items():
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            line = _line(source, "max_starting", name)
+            text = f"must be a whole number, at least 1, not {most!r}"
+            raise source.error(text, key=f"max_starting.{name}", line=line, field="max_starting")
+    return table
 
 
 def _function(source: Source, name: str, table: object, defaults: Mapping[str, Any]) -> FunctionSpec:

@@ -417,4 +417,4 @@ class TestNames:
     def test_an_image_goes_to_docker(self, hotfn: Run) -> None:
         result = hotfn("run", "--image", "busybox", "--driver", "local")
         assert (result.returncode, b'the driver "local" needs' in result.stderr) == (2, True)
-        assert resolve(None, "", (), {"image": "busybox"}).driver == "docker"
+        assert resolve(None, "", (), {"image": "busybox"}).spec.driver == "docker"

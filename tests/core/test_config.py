@@ -181,6 +181,13 @@ class TestFunctionsToml:
             ("functions = 3\n", ":1: functions: must be a table"),
             ("[functions]\nf = 3\n", ": functions.f: must be a table"),
             ("defaults = 3\n[functions.f]\n", ":1: defaults: must be a table"),
+            ("max_starting = 3\n[functions]\n", ":1: max_starting: must be a table, [max_starting], not 3"),
+            (
+                "[max_starting]\nlocal = 1\ndocker = 0\n[functions]\n",
+                ":3: max_starting.docker: must be a whole number, at least 1, not 0",
+            ),
+            ("[max_starting]\nlocal = true\n[functions]\n", ":2: max_starting.local: must be a whole number"),
+            ('[max_starting]\nlocal = "4"\n[functions]\n', ":2: max_starting.local: must be a whole number"),
             (
                 '[functions.f]\ncommand=["x"]\nmemory = 0\n',
                 ":3: functions.f.memory: memory must be a whole number of MB",
@@ -197,6 +204,11 @@ class TestFunctionsToml:
     )
     def test_errors_say_where(self, tmp_path: Path, text: str, message: str) -> None:
         assert error(toml(tmp_path, text)).startswith(message)
+
+    def test_how_many_copies_drivers_start_at_a_time(self, tmp_path: Path) -> None:
+        path = toml(tmp_path, '[max_starting]\nlocal = 1\ndocker = 4\n[functions.f]\ncommand=["x"]\n')
+        assert load_config(path).max_starting == {"local": 1, "docker": 4}
+        assert load_config(toml(tmp_path, '[functions.f]\ncommand=["x"]\n')).max_starting == {}
 
     def test_the_other_functions_are_right(self, tmp_path: Path) -> None:
         path = toml(tmp_path, '[functions.good]\ncommand=["x"]\n[functions.bad]\n[functions.worse]\nmemory=0\n')

@@ -136,9 +136,10 @@ def _plan(ctx: click.Context, options: dict[str, Any]) -> Any:
     _check_alone(ctx, options, "concurrency", "rate")
     _check_alone(ctx, options, "body", "body_file", "size")
     found = contenders(ctx, options)
+    specs = [one.spec for _, one in found]
     return Plan(
         contenders=found,
-        load=_load(options, max(spec.max_concurrency for _, spec in found), min(spec.max_request for _, spec in found)),
+        load=_load(options, max(one.max_concurrency for one in specs), min(one.max_request for one in specs)),
         stderr=options["stderr"],
         call=_given(call_arguments(options)),
     )

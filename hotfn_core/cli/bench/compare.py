@@ -9,20 +9,20 @@ from typing import Any
 import click
 
 from hotfn_core.cli.options import COMMAND, FIELDS, fields
-from hotfn_core.cli.spec import resolve
-from hotfn_core.model import FunctionSpec
+from hotfn_core.cli.spec import Found, resolve
 
 _MOST = 4
+_COMPARED = ("function", *FIELDS, "max_starting")
 _TABLES = {"env": "env", "driver-option": "driver_option"}
 
-Contenders = list[tuple[str, FunctionSpec]]
+Contenders = list[tuple[str, Found]]
 
 
 def contenders(ctx: click.Context, options: dict[str, Any]) -> Contenders:
     """Return the functions to load, each with a label. Raises UsageError and ConfigError."""
     if not options["compare"]:
-        spec = _resolve(ctx, options)
-        return [(spec.full_name, spec)]
+        found = _resolve(ctx, options)
+        return [(found.spec.full_name, found)]
     what, equals, text = options["compare"].partition("=")
     values = text.split(",")
     if not equals or not 2 <= len(values) <= _MOST or not all(values):
@@ -51,8 +51,8 @@ def _changer(ctx: click.Context, what: str, options: dict[str, Any]) -> Callable
     field = what.replace("-", "_")
     if field == "function" and options["function"]:
         raise _wrong(ctx, f'it names the functions, so "{options["function"]}" must not be given as well')
-    if field != "function" and field not in FIELDS:
-        names = ", ".join(["function", *(one.replace("_", "-") for one in FIELDS), "env.K", "driver-option.K"])
+    if field not in _COMPARED:
+        names = ", ".join([*(one.replace("_", "-") for one in _COMPARED), "env.K", "driver-option.K"])
         raise _wrong(ctx, f'"{what}" cannot be compared; these can: {names}')
     (param,) = [one for one in ctx.command.params if one.name == field]
     return lambda value: options | {field: param.type_cast_value(ctx, value)}
@@ -62,5 +62,12 @@ def _wrong(ctx: click.Context, text: str) -> click.UsageError:
     return click.UsageError(f"--compare: {text}", ctx)
 
 
-def _resolve(ctx: click.Context, options: dict[str, Any]) -> FunctionSpec:
-    return resolve(options["config_path"], options["function"], ctx.meta[COMMAND], fields(options), verb="bench")
+def _resolve(ctx: click.Context, options: dict[str, Any]) -> Found:
+    return resolve(
+        options["config_path"],
+        options["function"],
+        ctx.meta[COMMAND],
+        fields(options),
+        max_starting=options["max_starting"],
+        verb="bench",
+    )

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from hotfn_core.cli.histogram import Histogram
+from hotfn_core.cli.spec import Found
 from hotfn_core.manager import Manager
-from hotfn_core.model import FunctionSpec, Reply
+from hotfn_core.model import Reply
 
 from .memory import Copies, own_memory
 from .record import Record
@@ -35,9 +36,9 @@ class Contender:
     turns to the turns of the contender that it is compared with, by what is compared.
     """
 
-    def __init__(self, label: str, spec: FunctionSpec, load: Load) -> None:
+    def __init__(self, label: str, found: Found, load: Load) -> None:
         self.label = label
-        self.spec = spec
+        self.spec, self.max_starting = found
         self.load = load
         self.record, self.warm = Record(), Record()
         self.copies = Copies()

@@ -15,8 +15,8 @@ from hotfn_core.cli.histogram import Histogram
 from hotfn_core.cli.hosting import DRAIN_LIMIT, STDERR, handling_signals, run_on_loop
 from hotfn_core.cli.messages import FunctionStderr, Messages
 from hotfn_core.cli.pipeline import CannotStart
+from hotfn_core.cli.spec import Found
 from hotfn_core.manager import Manager
-from hotfn_core.model import FunctionSpec
 
 from . import progress
 from .contender import Contender, Load
@@ -29,7 +29,7 @@ _LOOKS = 8  # at the copies' memory in one run, besides those between turns
 class Plan:
     """What `hotfn bench` was asked to do: the functions with their labels, and how they are loaded."""
 
-    contenders: list[tuple[str, FunctionSpec]]
+    contenders: list[tuple[str, Found]]
     load: Load
     stderr: str = "hide"
     # What Manager.call gets besides the body; headers may hold secrets.
@@ -55,7 +55,7 @@ class _Session:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._contenders = [Contender(label, spec, plan.load) for label, spec in plan.contenders]
+        self._contenders = [Contender(label, found, plan.load) for label, found in plan.contenders]
         self._current = self._contenders[0]
         self._stage = "opening"
         self._signals: list[signal.Signals] = []
@@ -111,7 +111,7 @@ class _Session:
         if self._plan.stderr != "hide":
             tag = self._plan.stderr == "tag"
             plugins.append(FunctionStderr(self._messages, tag=tag, several=one.spec.max_concurrency > 1))
-        manager = await stack.enter_async_context(Manager(plugins=plugins))
+        manager = await stack.enter_async_context(Manager(plugins=plugins, max_starting=one.max_starting))
         stack.push_async_exit(functools.partial(_killing, manager))
         await one.open(manager, functools.partial(manager.call, one.spec, self._plan.load.body, **self._plan.call))
 
