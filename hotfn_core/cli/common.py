@@ -11,6 +11,7 @@ import click
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
+EXIT_INTERRUPTED = 130
 
 _LEVELS = ("debug", "info", "warning", "error")
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ import click
 from hotfn_core import __version__
 from hotfn_core.errors import ConfigError, DriverError, HotfnError, LaunchFailed, PluginError, did_you_mean
 
-from .common import EXIT_UNAVAILABLE, EXIT_USAGE, logging_options
+from .common import EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, logging_options
 
 if TYPE_CHECKING:
     from hotfn_core.registry import PluginInfo, Registry
@@ -63,6 +63,9 @@ class HotfnGroup(click.Group):
         except HotfnError as error:
             click.echo(f"Error: {error.message}", err=True)
             ctx.exit(_status(error))
+        except KeyboardInterrupt:  # before a command deals with it in its own way, or it has none
+            click.echo("interrupted: nothing to report", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
 
     def _plugin_commands(self) -> dict[str, click.Command]:
         if self._plugged is None:

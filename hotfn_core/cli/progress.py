@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .messages import Messages
 from .source import Source
 from .tally import Tally
+from .texts import calls_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -59,6 +60,6 @@ async def _follow(bar: Progress, task: TaskID, source: Source, tally: Tally) -> 
         done, total = source.progress
         failed = f", {tally.failed.total():,} failed" if tally.failed else ""
         rate = tally.calls / max(loop.time() - began, _REFRESH_SECONDS)
-        note = f"{tally.calls:,} calls{failed}, {rate:,.0f}/s"
+        note = f"{calls_text(tally.calls)}{failed}, {rate:,.0f}/s"
         bar.update(task, completed=done, total=total or None, note=note, refresh=True)
         await asyncio.sleep(_REFRESH_SECONDS)

@@ -24,6 +24,7 @@ from .messages import FunctionStderr, Messages
 from .pipeline import CannotStart, Pipeline
 from .source import InputError, Lines, Repeated, Source, read_body
 from .tally import Tally
+from .texts import calls_text
 
 _WRITE_LIMIT = 1.0  # seconds from the second signal until replies that nobody takes are given up
 
@@ -163,7 +164,7 @@ class _Session:
             return
         self._pipeline.stop()
         if flying := self._pipeline.in_flight:
-            self._messages.line(f"{number.name}: finishing {flying} calls; once more ends them at once")
+            self._messages.line(f"{number.name}: finishing {calls_text(flying)}; once more ends them at once")
         asyncio.get_running_loop().call_later(DRAIN_LIMIT, self._kill)
 
     def _kill(self) -> None:

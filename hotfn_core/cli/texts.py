@@ -21,6 +21,11 @@ def size_text(size: float) -> str:
     return f"{size:.0f} B"
 
 
+def calls_text(number: int) -> str:
+    """Return `1 call`, `1,234 calls`."""
+    return "1 call" if number == 1 else f"{number:,} calls"
+
+
 def one_line(message: str) -> str:
     """Return a message without newlines, and not without end."""
     text = " | ".join(part for part in message.splitlines() if part.strip()).replace(": | ", ": ")

@@ -77,6 +77,7 @@ class TestNumbers:
         one = only(hotfn("bench", "--json", "--calls", "20", "--warmup", "0.2", *QUICK))
         assert (one["calls"], one["cold"]["calls"], one["cold"]["warmup_calls"]) == (20, 0, 1)
         assert one["warmup"]["calls"] > 0
+        assert one["phases"]["started"] == {"count": 0} | dict.fromkeys(("mean", "p50", "p90", "p99", "p99.9", "max"))
 
     def test_memory_of_copies_and_of_hotfn(self, hotfn: Run) -> None:
         one = only(hotfn("bench", "--json", "--calls", "50", *QUICK))
@@ -104,6 +105,9 @@ class TestNumbers:
         assert one["latency"]["p50"] > 0.3
         assert one["phases"]["ran"]["p50"] < one["latency"]["p50"] / 3
         assert one["phases"]["late"]["count"] == 60
+        assert (
+            one["latency"]["histogram"][0][0] < 0.5
+        )  # the queue of the warm-up, of most of a second, is no part of it
 
 
 class TestFailedCalls:
@@ -208,9 +212,47 @@ class TestCompare:
         assert [(one["label"], one["calls"]) for one in report["results"]] == [("local", 200), ("local (2)", 200)]
         [compared] = report["comparison"]
         assert (compared["label"], compared["to"], compared["rounds"]) == ("local (2)", "local", 20)
-        assert set(compared["ratios"]) == {"calls_per_second", "p50", "p90", "p99"}
+        assert set(compared["ratios"]) == {"calls_per_second", "p50", "p90"}  # of ten calls a turn
         for ratio in compared["ratios"].values():
             assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
+
+    def test_turns_of_one_call_have_no_percentiles(self, hotfn: Run) -> None:
+        options = ("bench", "--compare", "driver=local,local", "--calls", "20")
+        text = hotfn(*options, *QUICK).stdout.decode()
+        for percent, least in ((50, 2), (90, 10), (99, 100)):
+            assert f"no ratio of p{percent}: it needs {least} calls a turn; ask for more --calls" in text
+        [compared] = numbers(hotfn(*options, "--json", *QUICK))["comparison"]
+        assert (compared["rounds"], set(compared["ratios"])) == (20, {"calls_per_second"})
+
+    def test_turns_that_are_long_enough_have_them_all(self, hotfn: Run) -> None:
+        options = ("--compare", "driver=local,local", "--calls", "2000", "--json")
+        [compared] = numbers(hotfn("bench", *options, *QUICK))["comparison"]
+        assert set(compared["ratios"]) == {"calls_per_second", "p50", "p90", "p99"}
+
+    def test_all_have_as_many_callers_as_the_largest_has_copies(self, hotfn: Run) -> None:
+        """The smaller one's calls wait, and that counts."""
+        options = ("--compare", "max-concurrency=1,3", "--calls", "60", "--body", "sleep 0.01", "--json")
+        report = numbers(hotfn("bench", *options, *QUICK))
+        assert report["load"]["concurrency"] == 3
+        assert [one["copies"]["launched"] for one in report["results"]] == [1, 3]
+
+    def test_two_drivers(self, hotfn: Run, install: Callable[..., Any]) -> None:
+        source = """
+            from hotfn_local.driver import LocalDriver
+
+            class Other(LocalDriver):
+                name = "other"
+
+            @hookimpl
+            def hotfn_register_drivers():
+                return {"other": Other}
+        """
+        options = ("--compare", "driver=local,other", "--calls", "400", "--json")
+        result = hotfn("bench", *options, *QUICK, env=install("other", source))
+        assert (result.returncode, result.stderr) == (0, b"")
+        report = numbers(result)
+        assert [(one["driver"], one["ok"]) for one in report["results"]] == [("local", 400), ("other", 400)]
+        assert report["comparison"][0]["ratios"].keys() >= {"calls_per_second", "p50"}
 
     def test_functions_of_a_configuration(self, hotfn: Run, tmp_path: Path) -> None:
         guest = json.dumps([sys.executable, QUICK[-1]])
@@ -286,14 +328,14 @@ class TestSignals:
         assert process.returncode == status
         report = json.loads(output)
         assert (report["interrupted"], report["results"][0]["calls"], report["results"][0]["failed"]) == (True, 1, 0)
-        assert f"{number.name}: finishing 1 calls; once more leaves at once".encode() in said
+        assert f"{number.name}: finishing 1 call; once more leaves at once".encode() in said
 
     def test_the_second_leaves(self, start: Start) -> None:
         process = self.begun(start, "3600", "--timeout", "3600")
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        assert b"finishing 1 calls" in process.stderr.readline()
+        assert b"finishing 1 call" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=LIMIT_SECONDS)
         assert (process.returncode, output) == (130, b"")
@@ -304,4 +346,45 @@ class TestSignals:
         process.send_signal(signal.SIGINT)
         output, said = process.communicate(timeout=LIMIT_SECONDS)
         assert (process.returncode, output) == (130, b"")
-        assert b"nothing to report" in said
+        assert b"ended in the warm-up: there is nothing to report but 1 call before it counts, 0 failed, p50 " in said
+
+    def test_in_the_warm_up_of_several(self, start: Start) -> None:
+        process = self.begun(start, "0.2", "--warmup", "1h", "--compare", "format=default,default")
+        process.send_signal(signal.SIGINT)
+        output, said = process.communicate(timeout=LIMIT_SECONDS)
+        assert (process.returncode, output) == (130, b"")
+        assert b"nothing to report but 1 call " in said
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_before_anything_is_called(
+        self, hotfn: Run, install: Callable[..., Any], number: signal.Signals, status: int
+    ) -> None:
+        source = f"""
+            import asyncio, os
+            from hotfn_local.driver import LocalDriver
+
+            class Struck(LocalDriver):
+                name = "struck"
+
+                async def open(self):
+                    os.kill(os.getpid(), {int(number)})
+                    await asyncio.Event().wait()
+
+            @hookimpl
+            def hotfn_register_drivers():
+                return {{"struck": Struck}}
+        """
+        result = hotfn("bench", "--driver", "struck", "--", "cat", env=install("struck", source))
+        assert (result.returncode, result.stdout) == (status, b"")
+        assert result.stderr == b"ended in the opening: there is nothing to report\n"
+
+    @pytest.mark.parametrize("command", ["bench", "run"])
+    def test_before_signals_are_handled(self, hotfn: Run, tmp_path: Path, command: str) -> None:
+        """While what it needs is imported: the loop, in this case."""
+        site = tmp_path / "site"
+        site.mkdir()
+        strike = "import os, signal\nsignal.signal(2, signal.default_int_handler)\nos.kill(os.getpid(), 2)\n"
+        (site / "uvloop.py").write_text(strike)
+        result = hotfn(command, "--", "cat", env={"PYTHONPATH": str(site)})
+        assert (result.returncode, result.stdout) == (130, b"")
+        assert result.stderr == b"interrupted: nothing to report\n"

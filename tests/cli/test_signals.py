@@ -58,7 +58,7 @@ def test_the_first_signal_finishes_the_calls_in_flight(working: Working, number:
     assert process.wait(LIMIT_SECONDS) == status
     assert pipe(process.stdout).read() == b"done\n"  # of the second line nothing was begun
     report = pipe(process.stderr).read().decode()
-    assert f"{number.name}: finishing 1 calls; once more ends them at once" in report
+    assert f"{number.name}: finishing 1 call; once more ends them at once" in report
     assert "ok         1\n" in report  # the summary is that of an interrupted run, and is there
 
 
@@ -66,7 +66,7 @@ def test_the_second_signal_kills(working: Working) -> None:
     process = working("60")
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    assert b"finishing 1 calls" in pipe(process.stderr).readline()
+    assert b"finishing 1 call" in pipe(process.stderr).readline()
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT_SECONDS) == 130
@@ -87,7 +87,7 @@ def test_the_second_signal_loses_no_reply_that_is_there(start: Start) -> None:
     until(lambda: len(copies_of(process)) == 1)
     until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)  # it has dealt with the exits
     process.send_signal(signal.SIGINT)
-    assert b"finishing 1 calls" in pipe(process.stderr).readline()
+    assert b"finishing 1 call" in pipe(process.stderr).readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(LIMIT_SECONDS) == 130
     assert pipe(process.stdout).read() == b"\ndone\ndone\n"

@@ -126,12 +126,12 @@ def test_ctrl_c_finishes_the_call_in_flight(working: subprocess.Popen[bytes]) ->
     working.send_signal(signal.SIGINT)
     assert working.wait(LIMIT_SECONDS) == 130
     assert pipe(working.stdout).read() == b"done\n"
-    assert b"finishing 1 calls" in pipe(working.stderr).read()
+    assert b"finishing 1 call" in pipe(working.stderr).read()
 
 
 def test_ctrl_c_twice_kills_the_container(working: subprocess.Popen[bytes]) -> None:
     working.send_signal(signal.SIGINT)
-    assert b"finishing 1 calls" in pipe(working.stderr).readline()
+    assert b"finishing 1 call" in pipe(working.stderr).readline()
     began = time.monotonic()
     working.send_signal(signal.SIGINT)
     assert working.wait(LIMIT_SECONDS) == 130

@@ -97,9 +97,13 @@ class Contender:
         self.launched = stats.launched if stats else 0
 
 
+NEEDED = {50: 2, 90: 10, 99: 100}
+"""By percentile, how many calls of a turn it needs: of fewer it is that of a single call."""
+
+
 def figures(record: Record, seconds: float) -> dict[str, float]:
     """Return what contenders are compared by, by name; without what is not known or is nothing."""
     answered = record.latency.count
     values = {"calls_per_second": answered / seconds if seconds else 0.0}
-    values |= {f"p{percent}": record.latency.percentile(percent) for percent in (50, 90, 99)}
+    values |= {f"p{one}": record.latency.percentile(one) for one, least in NEEDED.items() if answered >= least}
     return {name: value for name, value in values.items() if value > 0}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from hotfn_core.cli.hosting import STDERR
 from hotfn_core.cli.messages import Messages
-from hotfn_core.cli.texts import span_text
+from hotfn_core.cli.texts import calls_text, span_text
 
 from .contender import Contender
 
@@ -47,7 +47,7 @@ def text(stage: str, one: Contender, *, several: bool) -> str:
     record = one.turn.record if one.turn else None
     if record is not None:
         calls, failed = calls + record.calls, failed + record.failures
-    parts = [*([one.label] if several else []), stage, f"{calls:,} calls"]
+    parts = [*([one.label] if several else []), stage, f"{calls_text(calls)}"]
     if failed:
         parts.append(f"{failed:,} failed")
     if record is not None and record.latency.max:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from hotfn_core.cli.histogram import Histogram
-from hotfn_core.cli.texts import size_text, span_text
+from hotfn_core.cli.texts import calls_text, size_text, span_text
 
-from .contender import Contender, Load
+from .contender import NEEDED, Contender, Load
 from .drawing import draw
 from .session import Outcome
 from .shape import PERCENTILES, cold, cpu, per_second, phases
@@ -29,7 +29,7 @@ def lines(outcome: Outcome, load: Load) -> Iterator[str]:
 
 def _load_text(load: Load) -> str:
     how = f"{load.rate:g} calls/s" if load.rate else f"{load.concurrency:,} at a time"
-    ends = [f"{load.calls:,} calls"] if load.calls else []
+    ends = [calls_text(load.calls)] if load.calls else []
     ends += [f"{load.duration:g} s"] if load.duration else []
     warm = f" after {load.warmup:g} s of warm-up" if load.warmup else ""
     return f"{how}, {' or '.join(ends)}{warm}, a body of {size_text(len(load.body))}"
@@ -42,7 +42,9 @@ def _single(one: Contender, load: Load) -> Iterator[str]:
     yield _row("bytes", f"{_sent(one)} sent, {_received(one)} received")
     yield _row("failed", f"{record.failures:,}{_warm_failures(one)}")
     if record.unmade:
-        yield _row("not made", f"{record.unmade:,} calls that were due: hotfn cannot make so many here")
+        yield _row(
+            "not made", f"{calls_text(record.unmade)} that should have been made: hotfn cannot make so many here"
+        )
     if record.statuses:
         yield _row("statuses", ", ".join(f"{status}: {count:,}" for status, count in sorted(record.statuses.items())))
     yield _row("cold", _cold(one))
@@ -113,7 +115,7 @@ def _failures(one: Contender, *, several: bool) -> Iterator[str]:
     label = f"{one.label}: " if several else ""
     for code, kind in one.record.failed.items():
         times = f"p50 {span_text(kind.spans.percentile(50))}  max {span_text(kind.spans.max)}"
-        yield f"failed: {label}{code}, {kind.spans.count:,} calls, {times}, such as: {kind.message}"
+        yield f"failed: {label}{code}, {calls_text(kind.spans.count)}, {times}, such as: {kind.message}"
 
 
 def _table(found: Sequence[Contender], load: Load) -> Iterator[str]:
@@ -125,6 +127,15 @@ def _table(found: Sequence[Contender], load: Load) -> Iterator[str]:
     for row in rows:
         name, *cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join([name, *cells]).rstrip()
+    yield from _too_few(found)
+
+
+def _too_few(found: Sequence[Contender]) -> Iterator[str]:
+    """Yield a line on the ratios that are not there because turns had too few calls."""
+    others = [one for one in found[1:] if one.ratios]
+    for percent, least in NEEDED.items():
+        if any(f"p{percent}" not in one.ratios for one in others):
+            yield f"no ratio of p{percent}: it needs {least} calls a turn; ask for more --calls or --duration"
 
 
 def _heads(found: Sequence[Contender]) -> list[str]:

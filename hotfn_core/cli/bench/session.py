@@ -16,6 +16,7 @@ from hotfn_core.cli.hosting import DRAIN_LIMIT, STDERR, handling_signals, run_on
 from hotfn_core.cli.messages import FunctionStderr, Messages
 from hotfn_core.cli.pipeline import CannotStart
 from hotfn_core.cli.spec import Found
+from hotfn_core.cli.texts import calls_text, span_text
 from hotfn_core.manager import Manager
 
 from . import progress
@@ -81,13 +82,24 @@ class _Session:
             if not self._signals:
                 raise
             if not self._finished:  # else it was in a hurry while the copies were stopped: there is all to report
+                if not self._measured:
+                    self._messages.line(self._nothing())
                 return Outcome(status=128 + self._signals[0])
         failed = any(one.record.failures or one.record.unmade for one in self._contenders)
         status = 128 + self._signals[0] if self._signals else EXIT_FAILED if failed else 0
         found = self._contenders if self._measured else []
         if not found:
-            self._messages.line("ended in the warm-up: there is nothing to report")
+            self._messages.line(self._nothing())
         return Outcome(status=status, contenders=found, interrupted=bool(self._signals))
+
+    def _nothing(self) -> str:
+        """Say that nothing was measured, and what can be said all the same."""
+        text = f"ended in the {self._stage}: there is nothing to report"
+        one = self._current.warm
+        if not one.calls:
+            return text
+        p50 = f", p50 {span_text(one.latency.percentile(50))}" if one.latency.count else ""
+        return f"{text} but {calls_text(one.calls)} before it counts, {one.failures:,} failed{p50}"
 
     async def _run(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -181,7 +193,7 @@ class _Session:
             return
         turn.stop()
         if turn.in_flight:
-            self._messages.line(f"{number.name}: finishing {turn.in_flight} calls; once more leaves at once")
+            self._messages.line(f"{number.name}: finishing {calls_text(turn.in_flight)}; once more leaves at once")
         asyncio.get_running_loop().call_later(DRAIN_LIMIT, self._leave)
 
     def _leave(self) -> None:

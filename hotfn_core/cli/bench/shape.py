@@ -97,10 +97,13 @@ def cpu(one: Contender) -> float | None:
     return one.cpu / one.record.calls if one.record.calls else None
 
 
-def spans(histogram: Histogram) -> dict[str, float]:
-    """Return what is said of spans. The maximum is exact, the rest to within 1 %."""
-    points = {f"p{percent:g}": histogram.percentile(percent) for percent in PERCENTILES}
-    return {"count": histogram.count, "mean": histogram.mean, **points, "max": histogram.max}
+def spans(histogram: Histogram) -> dict[str, float | None]:
+    """Return what is said of spans, all but their count null when there are none. The maximum is exact, the rest to
+    within 1 %."""
+    points = {"mean": histogram.mean, **{f"p{percent:g}": histogram.percentile(percent) for percent in PERCENTILES}}
+    points["max"] = histogram.max
+    count = histogram.count
+    return {"count": count, **{name: span if count else None for name, span in points.items()}}
 
 
 def _counts(record: Record) -> dict[str, int]:
