@@ -98,6 +98,16 @@ def test_failed_calls_leave_the_others_alone(engine: Engine) -> None:
     assert b"call 1 (line 2): instance_exited: default/run exited with code 3" in done.stderr
 
 
+def test_bench_puts_a_process_and_a_container_side_by_side(engine: Engine) -> None:
+    """The command is the same; `local` has no use for the image."""
+    load = ["--calls", "100", "--body", script(body="ok").decode(), "--compare", f"driver=local,{engine.name}"]
+    done = hotfn("bench", "--json", *load, "--image", engine.image_python, "--format", "http", "--", *GUEST)
+    assert (done.returncode, done.stderr) == (0, b"")
+    report = json.loads(done.stdout)
+    assert [(one["driver"], one["ok"]) for one in report["results"]] == [("local", 100), (engine.name, 100)]
+    assert report["comparison"][0]["rounds"] == 20
+
+
 @pytest.fixture
 def working(engine: Engine) -> Iterator[subprocess.Popen[bytes]]:
     """Start hotfn with a call that is in its container and takes a while, with another one behind it."""
