@@ -41,7 +41,7 @@ class Manager:
     Every method may be called from any thread, but not from an observer's hook, which would wait for itself
     (RuntimeError). A Manager belongs to the process that entered it: a forked child makes its
     own (RuntimeError). A program that ends without closing it closes it at its end. Arguments and errors are those
-    of `hotfn_core.Manager`.
+    of `hotfn_core.Manager`; behind its end Closed, which is a ShuttingDown (so a CallRejected) and a RuntimeError too.
     """
 
     def __init__(
@@ -57,8 +57,12 @@ class Manager:
     def __enter__(self) -> Self:
         """Start the loop and its thread. Once: a closed manager is not opened again."""
         self._shared.start()
-        atexit.register(self.close)
-        self._shared.run(self._manager.__aenter__())
+        try:
+            atexit.register(self.close)
+            self._shared.run(self._manager.__aenter__())
+        except BaseException:  # an interrupt: nobody leaves a `with` that was never entered
+            self.close(kill=True)
+            raise
         return self
 
     def __exit__(
@@ -118,13 +122,15 @@ class Manager:
         """Return a future for somebody who waits for what this manager does."""
         return self._shared.new_future()
 
-    def executor(self, spec: FunctionSpec) -> Executor:
+    def executor(self, spec: FunctionSpec, *, max_pending: int | None = None) -> Executor:
         """Return an Executor that runs Python calls in copies of a function whose command is `PYTHON`.
 
+        `max_pending`: `submit` waits while so many of its calls have not ended; None: it takes any number.
+
         For the driver `local`. In a container the command is that image's Python with a copy of `hotfn_core/worker.py`.
-        Raises ConfigError for a function of another format than `http`.
+        Raises ConfigError for a function of another format than `http`, and for a bound that is none.
         """
-        return Executor(self, spec)
+        return Executor(self, spec, max_pending)
 
     # ---- functions
 

@@ -23,6 +23,8 @@ from .work import Told
 PYTHON = (sys.executable, str(Path(worker.__file__)))
 """The command of a function whose copies run Python calls: this very Python."""
 
+OWN_THREAD = "this is the manager's own thread, which would wait for itself: {}"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,7 +70,6 @@ class Task:
     def __init__(self, body: bytes, future: Future[Any]) -> None:
         self.future = future
         self.body = body
-        self.over = False  # its place is free again
         self.hold = Hold()
         self.future.add_done_callback(self.hold.let_go)
 
@@ -100,22 +101,30 @@ class Executor(StandardExecutor):
     call that takes longer than the function's `timeout` fails with CallTimeout, and its copy alone is killed;
     `Future.cancel` also ends a call that runs; a copy that dies fails its own call (InstanceExited) and no other;
     copies are recycled by `max_calls` and `max_age`, and end when they are idle. What is submitted waits here until a
-    copy may take it. It waits in the function's own queue, where `max_queue` and `queue_timeout` count, only when
+    copy may take it, with its pickled arguments: any number of calls, as with every executor of the standard library,
+    unless `max_pending` bounds those that have not ended. `submit` waits then until there is room, and so does `map`.
+    A call waits in the function's own queue, where `max_queue` and `queue_timeout` count, only when
     others call the function as well, or when a copy takes long to stop. Results are unpickled in this process: the
     copies have to run your own code, and nobody else's. The methods may be called from any thread;
-    `shutdown` that waits not from a future's callback, which would wait for itself (RuntimeError). A forked child makes
-    an executor of its own.
+    `shutdown` that waits, and `submit` that has to, not from a future's callback, which would wait for itself
+    (RuntimeError). A forked child makes an executor of its own.
     """
 
-    def __init__(self, caller: Caller, spec: FunctionSpec) -> None:
+    def __init__(self, caller: Caller, spec: FunctionSpec, max_pending: int | None = None) -> None:
         if spec.format != "http":
             raise ConfigError(f'an executor needs a function of format "http", not "{spec.format}"', field="format")
+        if max_pending is not None and (max_pending.__class__ is not int or max_pending < 1):
+            text = f"max_pending must be a whole number, at least 1, or None, not {max_pending!r}"
+            raise ConfigError(text, field="max_pending")
         self._caller = caller
         self._spec = spec
         self._place = pickle.dumps(tuple(_place()))
-        self._changed = threading.Condition()
+        self._most = max_pending
+        # A bare lock: a signal's handler may raise within a Condition's own `__enter__`, and nobody would let go of it.
+        self._gate = threading.Lock()
+        self._changed = threading.Condition(self._gate)
         self._waiting: deque[Task] = deque()
-        self._running = 0
+        self._running: set[Task] = set()  # those that have one of the places
         self._shut = False
         self._pid = os.getpid()
 
@@ -127,7 +136,8 @@ class Executor(StandardExecutor):
             task.body = worker.pack_call(self._place, fn, args, kwargs)
         except Exception as fault:  # whatever an object's own way of being pickled raises
             error = fault
-        with self._changed:
+        with self._gate:
+            self._wait_for_room()
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if error is None:
@@ -145,41 +155,82 @@ class Executor(StandardExecutor):
         """
         self._check_process()
         if wait and self._caller.is_own_thread():
-            raise RuntimeError("this is the manager's own thread, which would wait for itself: shutdown(wait=False)")
-        with self._changed:
+            raise RuntimeError(OWN_THREAD.format("shutdown(wait=False)"))
+        with self._gate:
             self._shut = True
             unwanted = [*self._waiting] if cancel_futures else []
             if cancel_futures:
                 self._waiting.clear()
+            self._changed.notify_all()
         for task in unwanted:
             task.future.cancel()
-        with self._changed:
+        self._go_on()  # an interrupted submit may have left something behind
+        with self._gate:
             while wait and (self._running or self._waiting):
                 self._changed.wait()
 
-    def _go_on(self) -> None:
-        """Hand over what waits, as much as there may be copies for."""
-        while (task := self._next()) is not None:
-            try:
-                cancel = self._caller.begin(self._spec, task.body, partial(self._called, task))
-            except RuntimeError as error:  # the manager is closed
-                self._done(task, None, error)
-            except BaseException as error:  # an interrupt: the place is free again, and whoever submits is told
-                self._done(task, None, error)
-                raise
+    def _wait_for_room(self) -> None:
+        """Wait until another call may be taken, or none ever."""
+        while self._most is not None and not self._shut and len(self._running) + len(self._waiting) >= self._most:
+            wanted = deque(task for task in self._waiting if not task.future.cancelled())
+            if len(wanted) < len(self._waiting):
+                self._waiting = wanted
+            elif self._caller.is_own_thread():
+                raise RuntimeError(OWN_THREAD.format("a larger max_pending"))
             else:
-                task.begun(cancel)
+                self._changed.wait()
 
-    def _next(self) -> Task | None:
-        """Take the next call that somebody wants and that there may be a copy for."""
-        with self._changed:
-            while self._waiting and self._running < self._spec.max_concurrency:
-                task = self._waiting.popleft()
+    def _go_on(self) -> None:
+        """Hand over what waits, as much as there may be copies for. An interrupt, at whatever point, fails a call at
+        most and loses no place: the others go on before it is raised."""
+        fault: BaseException | None = None
+        more = True
+        while more:
+            taken: list[Task] = []
+            try:
+                more = self._next(taken)
+                for task in taken:
+                    self._begin(task)
+            except BaseException as error:  # KeyboardInterrupt and its like: whoever submits is told
+                fault = error
+                for task in taken:
+                    self._give_up(task, error)
+        if fault is not None:
+            try:
+                raise fault
+            finally:
+                del fault  # or the error, its traceback and this frame would hold each other
+
+    def _next(self, taken: list[Task]) -> bool:
+        """Take the next call that somebody wants and that there may be a copy for, and say whether there was one. It is
+        in `taken` before anything else is changed, so that whoever is interrupted knows of it."""
+        with self._gate:
+            while self._waiting and len(self._running) < self._spec.max_concurrency:
+                task = self._waiting[0]
                 if not task.future.cancelled():
-                    self._running += 1
-                    return task
+                    taken.append(task)
+                    self._running.add(task)
+                self._waiting.popleft()
+                if taken:
+                    return True
             self._changed.notify_all()
-        return None
+        return False
+
+    def _begin(self, task: Task) -> None:
+        try:
+            cancel = self._caller.begin(self._spec, task.body, partial(self._called, task))
+        except RuntimeError as error:  # the manager is closed
+            self._done(task, None, error)
+        else:
+            task.begun(cancel)
+
+    def _give_up(self, task: Task, error: BaseException) -> None:
+        """A call was interrupted on its way to a copy. If it is known to have begun it goes on."""
+        with self._gate:
+            if task in self._waiting:
+                self._waiting.remove(task)
+        if task.hold.cancel is None:
+            self._done(task, None, error)
 
     def _called(self, task: Task, reply: Reply | None, error: BaseException | None) -> None:
         """A call has ended: tell who waits for it, and let the next one begin. Runs on the manager's loop."""
@@ -197,9 +248,8 @@ class Executor(StandardExecutor):
         try:
             task.end(outcome, error)
         finally:
-            with self._changed:
-                self._running -= not task.over  # an interrupted submit frees it, and then the end of the call
-                task.over = True
+            with self._gate:
+                self._running.discard(task)  # an interrupted submit frees it, and then the end of the call
                 self._changed.notify_all()
 
     def _check_process(self) -> None:

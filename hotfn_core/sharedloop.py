@@ -25,7 +25,8 @@ def _never() -> bool:
 class SharedLoop(Turns):
     """Runs work on a loop. Every method may be called from any thread.
 
-    `is_bare` is said of work as in `Work`. Each method raises Closed, and RuntimeError in a forked child.
+    `is_bare` is said of work as in `Work`. Each method raises Closed, and RuntimeError before `start` and in a
+    forked child.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ from functools import partial
 from threading import get_ident
 from typing import Any, TypeVar
 
+from .errors import ShuttingDown
 from .interrupts import MAIN, Interrupts
 from .steppedloop import SteppedLoop
 
@@ -36,11 +37,15 @@ PATIENCE = 0.01
 T = TypeVar("T")
 
 
-class Closed(RuntimeError):
-    """The manager takes nothing: it is not open yet, or not any more."""
+NOT_ENTERED = "a Manager must be entered first: with Manager() as manager"
+
+
+class Closed(ShuttingDown, RuntimeError):
+    """The manager is closed and takes nothing. What a RuntimeError tells programmers, a ShuttingDown tells callers: the
+    function never saw the call."""
 
     def __init__(self) -> None:
-        super().__init__("a Manager must be entered first, and is not open when it has been closed")
+        super().__init__("the manager is closed and takes no calls")
 
 
 class Turns:
@@ -69,15 +74,29 @@ class Turns:
     # ---- life
 
     def start(self) -> None:
-        """Make the loop and start the home thread. Once."""
+        """Make the loop and start the home thread. Once. Raises what keeps either from being made, and then it is as if
+        it had not been tried."""
         with self._gate:
             if self._pid:
                 raise RuntimeError("a Manager is entered only once")
             self._pid = os.getpid()
-            self.loop = SteppedLoop()
-            self._home = threading.Thread(target=self._live, name="hotfn", daemon=True)
-            self._open = True
-            self._home.start()
+            try:
+                self.loop = SteppedLoop()
+                self._home = threading.Thread(target=self._live, name="hotfn", daemon=True)
+                self._open = True
+                self._home.start()
+            except BaseException:  # no thread or no descriptor is left, or an interrupt
+                self._undo()
+                raise
+
+    def _undo(self) -> None:
+        """Leave nothing of a start that has failed. A home thread that runs already finds an end to its loop."""
+        self._pid, self._open = 0, False
+        if "_home" in vars(self) and self._home.is_alive():
+            self._wake()
+            self._home.join()
+        elif "loop" in vars(self):
+            self.loop.close()
 
     @property
     def opened(self) -> bool:
@@ -107,7 +126,7 @@ class Turns:
         caller's."""
         me = get_ident()
         if self._pid != os.getpid():
-            raise RuntimeError(FORKED) if self._pid else Closed
+            raise RuntimeError(FORKED if self._pid else NOT_ENTERED)
         if self._runner == me:
             raise RuntimeError(OWN_THREAD)
         if _get_running_loop() is not None or (me == MAIN and not self._interrupts.hold()):
@@ -161,7 +180,7 @@ class Turns:
             raise RuntimeError(FORKED)
         with self._gate:
             if not self._open:
-                raise Closed
+                raise Closed if self._pid else RuntimeError(NOT_ENTERED)
             if follower is None:
                 self._submitted += 1
             else:

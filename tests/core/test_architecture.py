@@ -77,7 +77,7 @@ DIRECTION |= {
     "interrupts": set(),
     "work": set(),
     "steppedloop": {"work"},
-    "turns": {"interrupts", "steppedloop"},
+    "turns": {"errors", "interrupts", "steppedloop"},
     "sharedloop": {"turns", "work"},
     "blocking": VALUES | {"manager", "stats", "executor", "sharedloop", "work"},
     "config": VALUES | {"__init__"},

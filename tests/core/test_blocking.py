@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from hotfn_core import CallAborted, CallReport, CallTimeout, ShuttingDown, UnknownFunction, hookimpl
-from hotfn_core.blocking import Manager
+from hotfn_core import manager as on_a_loop
+from hotfn_core.blocking import Closed, Manager
 from hotfn_core.testing import Behaviour, FakeDriver, FakePlugin, fake_spec
 
 SLOW = Behaviour(answer=60)
@@ -36,6 +38,10 @@ def until(condition: Callable[[], bool]) -> None:
 
 def busy(manager: Manager) -> bool:
     return any(stats.busy for stats in manager.stats().values())
+
+
+def open_descriptors() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").iterdir()}
 
 
 class TestCalls:
@@ -140,7 +146,7 @@ class TestTheEnd:
                     calling = [pool.submit(_outcomes, manager) for _ in range(4)]
                     until(lambda: any(stats.calls["ok"] > 3 for stats in manager.stats().values()))
                 for one in calling:
-                    assert one.result(10) == "Closed"
+                    assert one.result(10) == "Closed"  # which is a CallRejected, as ShuttingDown is
 
     def test_a_program_that_ends_without_closing_ends(self) -> None:
         program = (
@@ -161,22 +167,28 @@ def _outcomes(manager: Manager) -> str:
     while True:
         try:
             manager.call(fake_spec())
+        except Closed as error:
+            return type(error).__name__
         except (ShuttingDown, CallAborted):
             continue
-        except RuntimeError as error:
-            return type(error).__name__
 
 
 class TestWhatMayNotBe:
     def test_outside_of_its_life(self) -> None:
         manager = Manager(entry_points=False)
         manager.close()
-        with pytest.raises(RuntimeError, match="must be entered first"):
-            manager.call(fake_spec())
+        for call in (manager.call, manager.submit):
+            with pytest.raises(RuntimeError, match="must be entered first") as misused:
+                call(fake_spec())
+            assert type(misused.value) is RuntimeError
         with manager:
             pass
-        with pytest.raises(RuntimeError, match="not open when it has been closed"):
-            manager.submit(fake_spec())
+        for call in (manager.call, manager.submit):
+            with pytest.raises(ShuttingDown, match="the manager is closed") as caught:
+                call(fake_spec())
+            assert isinstance(caught.value, Closed)
+            assert isinstance(caught.value, RuntimeError)
+            assert (caught.value.code, caught.value.status) == ("shutting_down", 503)
         with pytest.raises(RuntimeError, match="entered only once"):
             manager.__enter__()
 
@@ -251,6 +263,52 @@ class TestWhatMayNotBe:
             future.result(5)
             assert manager.call(fake_spec(), b"x").body == b"x"
         assert "the manager's loop has to raise nothing" in caplog.text
+
+    def test_no_thread_is_left_for_its_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The caller gets Python's own error, nothing is half made, and with a thread it may be entered again."""
+        threads, descriptors = set(threading.enumerate()), open_descriptors()
+        manager = Manager(plugins=[FakePlugin(FakeDriver())], entry_points=False)
+
+        def full(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", full)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                manager.__enter__()
+        assert set(threading.enumerate()) == threads
+        assert open_descriptors() == descriptors
+        with pytest.raises(RuntimeError, match="must be entered first"):
+            manager.call(fake_spec())
+        manager.close()
+        with manager:
+            assert manager.call(fake_spec(), b"x").body == b"x"
+
+    def test_an_interrupt_right_behind_the_thread_s_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        threads, descriptors = set(threading.enumerate()), open_descriptors()
+        start = threading.Thread.start
+
+        def interrupted(thread: threading.Thread) -> None:
+            start(thread)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                Manager(entry_points=False).__enter__()
+        assert set(threading.enumerate()) == threads
+        assert open_descriptors() == descriptors
+
+    def test_an_interrupt_while_it_is_entered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        threads = set(threading.enumerate())
+
+        async def interrupted(_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(on_a_loop.Manager, "__aenter__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Manager(entry_points=False).__enter__()
+        assert set(threading.enumerate()) == threads
 
     def test_its_clock_before_it_runs(self) -> None:
         with pytest.raises(RuntimeError, match="entered first"):
