@@ -17,6 +17,8 @@ from hotfn_core import FunctionSpec, Manager
 SIZES = {"1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20, "16 MiB": 1 << 24}
 LARGE = SIZES["16 MiB"]
 ROOM = LARGE + 1024
+MANY, COPIES = 16, 4
+"""Calls of 1 MiB both ways at once, and the copies that take them."""
 
 
 class BarePipe:
@@ -73,7 +75,7 @@ class HotBody(Hot):
 
 
 def copies(guest: Path, rounds: int, most: int) -> dict[str, list[float]]:
-    """Return how much memory a call of 16 MiB takes at its peak, in bodies, one way and the other.
+    """Return how much memory a call of 16 MiB takes at its peak, in bodies, one way and the other, and many of 1 MiB.
 
     The request's body is the caller's and is there before; the reply's body is what the caller gets and counts.
     """
@@ -92,7 +94,31 @@ async def _copies(guest: Path, rounds: int) -> dict[str, list[float]]:
             found[f"{way} [bodies]"] = [await _peak(manager, spec, url, body) for _ in range(rounds)]
         await manager.call(spec, b"")
         found["both, kept behind the call [bodies]"] = [await _kept(manager, spec, large) for _ in range(rounds)]
+        crowd = spec.replace(name="crowd", max_concurrency=COPIES)
+        await asyncio.gather(*(manager.call(crowd, b"", url="/wait?100000") for _ in range(COPIES)))
+        found["many at once, for a copy [bodies]"] = [await _crowded(manager, crowd) for _ in range(rounds)]
     return found
+
+
+async def _crowded(manager: Manager, spec: FunctionSpec) -> float:
+    """Return the most memory that many calls at once took, in bodies for each copy.
+
+    Callers bring bodies that are there before and drop their replies. So what waits takes nothing, nor does what has
+    ended, and each copy has one call.
+    """
+    size = SIZES["1 MiB"]
+    given = [bytes([number]) * size for number in range(MANY)]
+
+    async def call(body: bytes) -> None:
+        assert len((await manager.call(spec, body)).body) == size
+
+    tracemalloc.start()
+    try:
+        await asyncio.gather(*map(call, given))
+        _, peak = tracemalloc.get_traced_memory()
+        return peak / size / COPIES
+    finally:
+        tracemalloc.stop()
 
 
 async def _peak(manager: Manager, spec: FunctionSpec, url: str, body: bytes) -> float:

@@ -47,6 +47,7 @@ BOUNDS = [
     Bound("copies of a body", ONE, "request [bodies]", "", "<=", 2, guards=True),
     Bound("copies of a body", ONE, "reply [bodies]", "", "<=", 2.05, guards=True),
     Bound("copies of a body", ONE, "both, kept behind the call [bodies]", "", "<=", 0.05, guards=True),
+    Bound("copies of a body", ONE, "many at once, for a copy [bodies]", "", "<=", 2.1, guards=True),
     Bound(
         "many functions",
         ONE,
