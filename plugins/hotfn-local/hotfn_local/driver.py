@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import ClassVar
 
 from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
@@ -15,14 +13,12 @@ from hotfn_core.model import Exit, FunctionSpec
 
 from . import environment, limits, options, program, reaper
 from .guardian import Entry, Guardian, new_runtime
-from .order import make_order
+from .order import Orders
 from .process import LocalContainer
-from .spawn import Child, Order, Start
+from .spawn import Child, Order
+from .starter import Starter
 from .zygote import command
 from .zygote.pool import Zygotes
-
-CALM = 0.02
-"""Seconds since the last start was over, after which one is by itself. The loop does all else between two in a row."""
 
 
 class LocalDriver(Driver):
@@ -34,17 +30,15 @@ class LocalDriver(Driver):
     name: ClassVar[str] = "local"
     enforces: ClassVar[frozenset[str]] = frozenset({"memory"})
     freezes: ClassVar[bool] = True
-    max_starting = 2
-    """One that the thread starts and one that is made ready for it: more are not faster and disturb hot copies more."""
+    max_starting = 16
+    """Plain starts go on two at a time all the same (`starter.AT_ONCE`); the others may wait for imports of zygotes."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(1, "hotfn-local")  # runs when it is first needed
-        self._starting = 0
-        self._started_at = 0.0
+        self._starter = Starter()
         self._alive: set[LocalContainer] = set()
         self._guardian: Guardian | None = None
         self._zygotes: Zygotes | None = None
-        self._inherited: Mapping[str, str] = {}
+        self._orders = Orders({})
 
     @property
     def guardian(self) -> int | None:
@@ -61,7 +55,7 @@ class LocalDriver(Driver):
             os.close(os.pidfd_open(os.getpid()))
             self._guardian = Guardian(new_runtime())
             self._zygotes = Zygotes(self._guardian)
-            self._inherited = environment.inherited(os.environ)
+            self._orders = Orders(environment.inherited(os.environ))
         except (AttributeError, OSError) as error:
             raise DriverUnavailable('the driver "local" needs Linux 5.4 or newer, with /proc mounted') from error
 
@@ -88,57 +82,39 @@ class LocalDriver(Driver):
     async def prepare(self, spec: ContainerSpec) -> None:
         """Have the zygote of the function ready, where it asks for one."""
         if self._zygotes and spec.options.get("zygote"):
-            await self._zygotes.prepare(make_order(spec, self._inherited))
+            await self._zygotes.prepare(self._orders.make(spec))
 
     async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
         """Start one copy. The guardian knows of it before it exists: see `reaper.Guardian._strays`."""
         if self._guardian is None or self._zygotes is None:
             raise DriverUnavailable('the driver "local" is not open')
         zygotes = self._zygotes
-        order = make_order(spec, self._inherited)
+        order = self._orders.make(spec)
         if order.zygote is not None:
             return self._container(zygotes, *await zygotes.start(order), receiver)
         entry = self._guardian.enter()
         try:
-            child, cancelled = await self._start(order, entry)
+            child, cancelled = await self._starter.start(order, entry, alone=not self._alive)
         except BaseException as error:  # whatever it was, there is no such copy
             entry.cancelled()
             if isinstance(error, OSError | ValueError):
-                raise _explained(spec.command[0], order.program, error) from error
+                raise self._explained(spec, order, error) from error
             raise
         if cancelled:
             await self._container(zygotes, child, entry, _Nobody()).stop(0)
             raise asyncio.CancelledError
         return self._container(zygotes, child, entry, receiver)
 
-    async def _start(self, order: Order, entry: Entry) -> tuple[Child, bool]:
-        """Start the process. Returns whether that was cancelled, which comes too late, with it."""
-        start = Start(order, entry.marker)
+    def _explained(self, spec: ContainerSpec, order: Order, error: OSError | ValueError) -> DriverError:
+        name = spec.command[0]
+        if not isinstance(error, OSError):
+            return DriverError(f'cannot start "{name}": {error}')  # NULs, lone surrogates: what no environment can hold
+        self._orders.forget(spec)
         try:
-            pid, cancelled = await self._run(start)
-            child = start.child(pid)
-        finally:
-            start.close()
-        entry.started(child.pid)
-        return child, cancelled
-
-    async def _run(self, start: Start) -> tuple[int, bool]:
-        """Return the pid of the process, and whether this was cancelled.
-
-        One that is by itself, or beside no copy that could have a call, is started here, as nobody waits for long and
-        a thread would double the time. Of several in a row the thread starts all: calls go on meanwhile.
-        """
-        calm = not self._starting and (not self._alive or time.monotonic() - self._started_at > CALM)
-        self._starting += 1
-        try:
-            if calm:
-                return start.run(), False
-            running = asyncio.get_running_loop().run_in_executor(self._threads, start.run)
-            cancelled = await _over(running)
-            return running.result(), cancelled
-        finally:
-            self._starting -= 1
-            self._started_at = time.monotonic()
+            self._orders.make(spec)  # it knows best what is wrong with a program that is not there any more
+        except DriverError as known:
+            return known
+        return program.explain(name, order.program, error)
 
     def _container(self, zygotes: Zygotes, child: Child, entry: Entry, receiver: Receiver) -> Container:
         def ended() -> None:
@@ -164,28 +140,11 @@ class LocalDriver(Driver):
             await self._zygotes.aclose()
         finally:
             await guardian.close()
-            self._threads.shutdown(wait=False)  # nothing is under way any more: they end by themselves
-
-
-def _explained(name: str, path: str, error: OSError | ValueError) -> DriverError:
-    if isinstance(error, OSError):
-        return program.explain(name, path, error)
-    return DriverError(f'cannot start "{name}": {error}')  # NUL bytes, lone surrogates: what no environment can hold
+            self._starter.close()
 
 
 def _of_dead_runtimes(found: list[reaper.Marked]) -> list[reaper.Marked]:
     return [one for one in found if reaper.is_dead(one.runtime)]
-
-
-async def _over(running: asyncio.Future[int]) -> bool:
-    """Wait until it is over, well or badly. Returns whether somebody wanted to stop that; it cannot be stopped."""
-    cancelled = False
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            cancelled = True
-    return cancelled
 
 
 class _Nobody:

@@ -15,6 +15,54 @@ from .spawn import Order
 _MB = 1024 * 1024
 
 
+MOST_KNOWN = 64
+"""Functions whose orders are kept: each holds their environment twice."""
+
+
+class Orders:
+    """The orders of a driver. What is the same for each start of a function is worked out once."""
+
+    def __init__(self, inherited: Mapping[str, str]) -> None:
+        self._inherited = inherited
+        self._known: dict[str, tuple[ContainerSpec, Order]] = {}
+
+    def make(self, spec: ContainerSpec) -> Order:
+        """Work out how to start one copy. Raises DriverError for what can be known to fail before it is tried.
+
+        Whether the program of an order that was kept is still there shows when it is started: `forget` it then.
+        """
+        before, kept = self._known.get(spec.identity, (None, None))
+        if before is None or kept is None or not _alike(before, spec):
+            kept = make_order(spec, self._inherited)
+        elif before.env == spec.env:
+            return kept
+        else:  # of a cold protocol, each call of which is in the environment
+            kept = kept.with_env({**self._inherited, **spec.env})
+        if _lasts(spec):
+            self._keep(spec, kept)
+        return kept
+
+    def forget(self, spec: ContainerSpec) -> None:
+        """Work all out again next time."""
+        self._known.pop(spec.identity, None)
+
+    def _keep(self, spec: ContainerSpec, order: Order) -> None:
+        self._known[spec.identity] = spec, order
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+
+def _alike(one: ContainerSpec, other: ContainerSpec) -> bool:
+    """Say whether nothing but their environments may differ. One that is kept has neither options nor limits."""
+    return one.command == other.command and not other.options and other.memory is None
+
+
+def _lasts(spec: ContainerSpec) -> bool:
+    """Say whether its order depends on the function and its program alone: not on directories, accounts and limits, nor
+    on the PATH, where another program of that name may come up."""
+    return os.path.isabs(spec.command[0]) and not spec.options and spec.memory is None
+
+
 def make_order(spec: ContainerSpec, inherited: Mapping[str, str]) -> Order:
     """Work out how to start one copy with `inherited` below its own environment. The marker is not in it yet.
 

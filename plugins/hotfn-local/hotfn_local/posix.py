@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 _SETSIGDEF, _SETSID = 0x04, 0x80  # the same in glibc and musl
@@ -33,41 +33,64 @@ def _free_library() -> Any:
     return ctypes.CDLL(None)
 
 
+class Words:
+    """Program, arguments and environment as the C library takes them, made once for all starts that share them.
+
+    Raises ValueError for what no environment can hold.
+    """
+
+    def __init__(self, program: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self.program = _bytes(program)
+        self.argv = _array(_encoded(argv))
+        self._env = _encoded(_variables(env))
+
+    def with_variable(self, name: str, value: str) -> Any:
+        """Return the environment and this variable, which is not in it."""
+        return _array([*self._env, _bytes(f"{name}={value}")])
+
+
+class Actions:
+    """What becomes of the descriptors in the new program, and its directory. `stdio` are above 2."""
+
+    def __init__(self, stdio: tuple[int, int, int], cwd: str | None) -> None:
+        directory = None if cwd is None else _bytes(cwd)
+        self._libc = libc = library()
+        self.buffer = ctypes.create_string_buffer(_ROOM)
+        _checked(libc.posix_spawn_file_actions_init(self.buffer))
+        self._made = True
+        for number, fd in enumerate(stdio):
+            _checked(libc.posix_spawn_file_actions_adddup2(self.buffer, fd, number))
+        if directory is not None:
+            _checked(libc.posix_spawn_file_actions_addchdir_np(self.buffer, directory))
+        _checked(libc.posix_spawn_file_actions_addclosefrom_np(self.buffer, _FIRST))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_made"):
+            self._libc.posix_spawn_file_actions_destroy(self.buffer)
+
+
+_actions = lru_cache(maxsize=16)(Actions)  # starts that are by themselves get the same descriptors again and again
+
+
 class Spawn:
-    """A program that is to be started once, as the leader of a session of its own.
+    """A program that is to be started once, as the leader of a session of its own, with `marker` in its environment.
 
     `stdio` are above 2. No other descriptor goes to it, and the signals that Python ignores do what they always do.
     Raises ValueError for what no environment can hold.
     """
 
-    def __init__(
-        self, program: str, argv: Sequence[str], env: Mapping[str, str], cwd: str | None, stdio: tuple[int, int, int]
-    ) -> None:
-        self._words = (_bytes(program), _array(argv), _array(_variables(env)))
-        directory = None if cwd is None else _bytes(cwd)
-        self._libc = libc = library()
-        self._actions, self._attributes = ctypes.create_string_buffer(_ROOM), ctypes.create_string_buffer(_ROOM)
-        _checked(libc.posix_spawn_file_actions_init(self._actions))
-        _checked(libc.posix_spawnattr_init(self._attributes))
-        for number, fd in enumerate(stdio):
-            _checked(libc.posix_spawn_file_actions_adddup2(self._actions, fd, number))
-        if directory is not None:
-            _checked(libc.posix_spawn_file_actions_addchdir_np(self._actions, directory))
-        _checked(libc.posix_spawn_file_actions_addclosefrom_np(self._actions, _FIRST))
-        _checked(libc.posix_spawnattr_setsigdefault(self._attributes, _default_signals()))
-        _checked(libc.posix_spawnattr_setflags(self._attributes, ctypes.c_short(_SETSID | _SETSIGDEF)))
+    def __init__(self, words: Words, marker: tuple[str, str], cwd: str | None, stdio: tuple[int, int, int]) -> None:
+        self._words = words  # the array of the environment holds no more than pointers into it
+        self._env = words.with_variable(*marker)
+        self._actions = _actions(stdio, cwd)
+        self._attributes = _attributes()
 
     def run(self) -> int:
         """Start it and return its pid. Blocks, and other threads go on. Raises OSError when it cannot be started."""
         pid = ctypes.c_int()
-        program, argv, env = self._words
-        _checked(_free_library().posix_spawn(ctypes.byref(pid), program, self._actions, self._attributes, argv, env))
+        words, spawn = self._words, _free_library().posix_spawn
+        _checked(spawn(ctypes.byref(pid), words.program, self._actions.buffer, self._attributes, words.argv, self._env))
         return pid.value
-
-    def __del__(self) -> None:
-        if hasattr(self, "_attributes"):
-            self._libc.posix_spawnattr_destroy(self._attributes)
-            self._libc.posix_spawn_file_actions_destroy(self._actions)
 
 
 def _checked(error: int) -> None:
@@ -82,14 +105,32 @@ def _bytes(text: str) -> bytes:
     return data
 
 
-def _array(texts: Sequence[str]) -> Any:
-    return (ctypes.c_char_p * (len(texts) + 1))(*map(_bytes, texts), None)
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    """Encode all of them in one step."""
+    words = os.fsencode("\0".join(texts)).split(b"\0") if texts else []
+    if len(words) != len(texts):
+        raise ValueError("embedded null byte")
+    return words
+
+
+def _array(words: Sequence[bytes]) -> Any:
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
 
 
 def _variables(env: Mapping[str, str]) -> list[str]:
     if any("=" in name for name in env):
         raise ValueError("illegal environment variable name")
     return [f"{name}={value}" for name, value in env.items()]
+
+
+@cache
+def _attributes() -> Any:
+    """The attributes of all starts."""
+    libc, attributes = library(), ctypes.create_string_buffer(_ROOM)
+    _checked(libc.posix_spawnattr_init(attributes))
+    _checked(libc.posix_spawnattr_setsigdefault(attributes, _default_signals()))
+    _checked(libc.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSID | _SETSIGDEF)))
+    return attributes
 
 
 @cache

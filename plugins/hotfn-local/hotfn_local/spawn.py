@@ -7,19 +7,22 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from hotfn_core.model import Exit
 
 from . import posix
 from .options import Limit
+from .reaper import MARKER
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """What to start: the file `program` with `argv`. Without `user`, `group`, `groups` it runs as hotfn does.
 
-    `zygote` is the option of that name, None without it. `limits` are what the copy has to set itself.
+    `zygote` is the option of that name, None without it. `limits` are what the copy has to set itself. One order may
+    be of many copies, and is never changed.
     """
 
     program: str
@@ -31,6 +34,17 @@ class Order:
     groups: Sequence[int] | None = None
     zygote: bool | tuple[str, ...] | None = None
     limits: Sequence[tuple[Limit, int]] = ()
+
+    @cached_property
+    def words(self) -> posix.Words:
+        """What goes to the C library. Raises ValueError for what no environment can hold."""
+        return posix.Words(self.program, self.argv, {name: self.env[name] for name in self.env if name != MARKER})
+
+    def with_env(self, env: Mapping[str, str]) -> Order:
+        """Return the same with another environment."""
+        return Order(
+            self.program, self.argv, env, self.cwd, self.user, self.group, self.groups, self.zygote, self.limits
+        )
 
 
 class Parent(Protocol):
@@ -112,8 +126,7 @@ def _way(order: Order, marker: tuple[str, str], stdio: Sequence[int]) -> Callabl
     same_account = order.user is None and order.group is None and order.groups is None
     if same_account and min(stdio) > 2 and posix.library() is not None:
         stdin, stdout, stderr = stdio
-        env = {**order.env, marker[0]: marker[1]}
-        return posix.Spawn(order.program, order.argv, env, order.cwd, (stdin, stdout, stderr)).run
+        return posix.Spawn(order.words, marker, order.cwd, (stdin, stdout, stderr)).run
     return lambda: _quiet(popen(order, marker, stdio)).pid
 
 
