@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import math
 import os
 import signal
 import sys
@@ -143,6 +145,57 @@ def test_a_stuck_zygote_is_killed(local_once: Local, monkeypatch: pytest.MonkeyP
     local_once(body)
 
 
+def full(monkeypatch: pytest.MonkeyPatch, times: float, code: int = errno.EAGAIN) -> list[bytes]:
+    """Have the kernel refuse so many of the messages that ask for an exit status. Returns what was refused."""
+    refused: list[bytes] = []
+    send = process.socket.send_fds
+
+    def send_fds(link: Any, messages: list[bytes], fds: Any) -> int:
+        if messages[0].startswith(b"reap") and len(refused) < times:
+            refused.append(messages[0])
+            raise OSError(code, os.strerror(code))
+        return send(link, messages, fds)
+
+    monkeypatch.setattr(process.socket, "send_fds", send_fds)
+    return refused
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOBUFS])
+def test_an_exit_is_asked_for_again_when_the_socket_is_full(
+    local: Local, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    async def body(kit: Kit) -> None:
+        copies = [await kit.ready(options=ON) for _ in range(2)]
+        first, refused = zygote(kit), full(monkeypatch, 3, code)
+        for copy in copies:
+            copy.send({"exit": 3})
+        for copy in copies:
+            await copy.exited()
+            assert copy.recorder.exit == Exit(3)
+            with pytest.raises(ProcessLookupError):  # not even a zombie
+                os.kill(int(copy.container.id), 0)
+        assert len(refused) == 3
+        assert zygote(kit) == first
+
+    local(body)
+
+
+def test_a_zygote_whose_socket_stays_full_is_killed(local_once: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "SILENCE", 0.3)
+
+    async def body(kit: Kit) -> None:
+        copy = await kit.ready(options=ON)
+        first = zygote(kit)
+        full(monkeypatch, math.inf)
+        copy.send({"exit": 3})
+        await copy.exited()
+        assert copy.recorder.exit == process.LOST
+        assert first not in zygotes(kit)
+        await kit.ready(options=ON)
+
+    local_once(body)
+
+
 def test_a_start_goes_on_with_another_zygote(local_once: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """The zygote is killed while it has the request."""
 
@@ -220,6 +273,35 @@ def test_with_true_a_failing_import_is_left_to_the_copy(local_once: Local, caplo
     assert "No module named 'no_such_module' (this import is left to the copies)" in caplog.text
 
 
+@pytest.mark.parametrize("end", ["raise ValueError('no luck')", "import time; time.sleep(100)"])
+def test_what_an_import_says_before_it_fails_is_told(
+    local_once: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    (tmp_path / "talks.py").write_text(f"import sys\nprint('no licence here', file=sys.stderr, flush=True)\n{end}\n")
+    if "sleep" in end:
+        monkeypatch.setattr(process, "PATIENCE", 2.0)
+
+    async def body(kit: Kit) -> None:
+        said = await fails(kit, WAITS, options={"zygote": ["talks"], "cwd": str(tmp_path)})
+        assert "; it said: no licence here; mend that" in said
+        assert ("ValueError: no luck" in said) == ("raise" in end)
+
+    local_once(body)
+
+
+def test_what_an_import_says_is_logged(local_once: Local, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hotfn.local")
+    (tmp_path / "talks.py").write_text("import os\nos.write(2, b'be warned')\n")
+
+    async def body(kit: Kit) -> None:
+        await kit.driver.prepare(
+            kit.spec(command=(sys.executable, "-c", WAITS), options={"zygote": ["talks"], "cwd": str(tmp_path)})
+        )
+        assert "said: be warned" in caplog.text
+
+    local_once(body)
+
+
 BAD = {
     "import threading as t\nt.Thread(target=t.Event().wait, name='mine', daemon=True).start()": "threads (mine)",
     "import os\nopened = open(os.devnull)\nsock = __import__('socket').socket()": "left socket:",
@@ -238,6 +320,16 @@ def test_imports_that_no_fork_goes_with(local_once: Local, tmp_path: Path, text:
     async def body(kit: Kit) -> None:
         how = {"zygote": ["bad_one"], "cwd": str(tmp_path)}
         assert BAD[text] in await fails(kit, WAITS, options=how)
+
+    local_once(body)
+
+
+def test_a_refused_import_reads_well(local_once: Local, tmp_path: Path) -> None:
+    (tmp_path / "bad_one.py").write_text(next(text for text in BAD if "threading" in text))
+
+    async def body(kit: Kit) -> None:
+        said = await fails(kit, WAITS, options={"zygote": ["bad_one"], "cwd": str(tmp_path)})
+        assert "-c ...` cannot be forked: an import started threads (mine), which no copy would have; mend that" in said
 
     local_once(body)
 

@@ -58,15 +58,19 @@ class PipeReader:
             self._loop.remove_reader(self._fd)
             self._reading = False
 
+    def drain(self) -> None:
+        """Deliver what is in the pipe now, not what somebody may go on writing to it."""
+        left = _filled(self._fd) if self._fd >= 0 else 0
+        while left > 0 and (data := os.read(self._fd, min(left, CHUNK))):
+            left -= len(data)
+            self._deliver(data)
+
     def finish(self) -> None:
-        """Deliver what is in the pipe now, not what somebody may go on writing to it, and close it."""
+        """Deliver what is in the pipe now, and close it."""
         if self._fd < 0:
             return
         try:
-            left = _filled(self._fd)
-            while left > 0 and (data := os.read(self._fd, min(left, CHUNK))):
-                left -= len(data)
-                self._deliver(data)
+            self.drain()
         finally:
             self._close()
 

@@ -83,6 +83,20 @@ def _fields(fields: Sequence[str]) -> bytes:
     return b"\0".join(map(os.fsencode, fields))
 
 
+class fields_file:  # noqa: N801 - it reads as the function it stands for
+    """A file in memory that holds some bytes, while it is needed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._fd = os.memfd_create("hotfn-fields")
+        os.write(self._fd, data)
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
 def _shapes(name: str) -> bool:
     return name in _NAMES or name.startswith(_PREFIXES) or name.endswith(_SUFFIX)
 

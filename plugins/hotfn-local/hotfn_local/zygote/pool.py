@@ -11,8 +11,8 @@ from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
 from .. import program
 from ..guardian import Entry, Guardian
 from ..spawn import Child, Order, close, open_streams
-from .key import Key, job, key_of
-from .process import Forked, Zygote, fields_file
+from .key import Key, fields_file, job, key_of
+from .process import Forked, Zygote
 
 IDLE = 300.0
 """Seconds that a zygote without copies is kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from hotfn_core.model import Exit
 from ..guardian import Entry
 from ..pipes import PipeReader
 from ..spawn import Child, close, popen, reap, watch
-from .key import Key
+from .key import Key, fields_file
 
 _log = logging.getLogger("hotfn.local")
 
@@ -32,6 +33,11 @@ FAREWELL = 2.0
 
 WINDOW = 16
 """Requests that are sent before the first is answered: each holds descriptors, and the kernel limits both."""
+
+AGAIN = 0.05
+"""Seconds until a request is sent again that the kernel did not take."""
+
+_LATER = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 
 _TAIL = 4096
 
@@ -71,6 +77,7 @@ class Zygote:
         self._sent: deque[Request] = deque()
         self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._start()
 
     @property
@@ -121,6 +128,8 @@ class Zygote:
         if self.gone.done():
             request.answered(None)
             return
+        if not self._pending():
+            self._heard = self._loop.time()
         self._waiting.append(request)
         self._push()
 
@@ -160,20 +169,39 @@ class Zygote:
 
     def _push(self) -> None:
         while self._waiting and len(self._sent) < WINDOW:
-            request = self._waiting.popleft()
-            if not self._sent:
-                self._heard = self._loop.time()
-            try:
-                socket.send_fds(self._link, [request.message], request.fds)
-            except (BrokenPipeError, ConnectionResetError):
-                self._sent.append(request)  # its end is what tells
-                continue
-            except OSError as error:
-                request.answered(f"error {error}".encode())
-                continue
-            self._sent.append(request)
-        if self._sent and self._timer is None:
+            if not self._send(self._waiting[0]):
+                self._try_again()
+                break
+        if self._pending() and self._timer is None:
             self._watch()
+
+    def _send(self, request: Request) -> bool:
+        """Send the first of those that wait. Returns False when the kernel does not take it now."""
+        try:
+            socket.send_fds(self._link, [request.message], request.fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # as if it were sent: the zygote's end is what tells
+        except OSError as error:
+            if error.errno in _LATER:
+                return False
+            self._waiting.popleft()
+            request.answered(f"error {error}".encode())
+            return True
+        self._sent.append(self._waiting.popleft())
+        return True
+
+    def _try_again(self) -> None:
+        """A copy whose exit is not asked for would be a zombie. When that takes too long, the zygote is killed."""
+        if self._retry is None:
+            self._retry = self._loop.call_later(AGAIN, self._retried)
+
+    def _retried(self) -> None:
+        self._retry = None
+        self._push()
+
+    def _pending(self) -> bool:
+        """Say whether something is to be answered, or to be sent."""
+        return bool(self._sent or self._waiting)
 
     def _watch(self) -> None:
         patience = SILENCE if self.ready.done() else PATIENCE
@@ -181,7 +209,7 @@ class Zygote:
 
     def _silent(self, patience: float) -> None:
         self._timer = None
-        if not self._sent:
+        if not self._pending():
             return
         if self._loop.time() < self._heard + patience:
             self._watch()
@@ -212,6 +240,7 @@ class Zygote:
             if not self.ready.done():
                 self.ready.set_result(None)
             self._stop_watching()  # what comes now is answered sooner
+            self._stderr.drain()
             if self._said:
                 _log.info("the zygote of %s said: %s", self.key, self._tail())
         elif reply is not None:
@@ -219,7 +248,9 @@ class Zygote:
 
     def _fail(self, what: str) -> None:
         if not self.ready.done():
-            self.ready.set_exception(DriverError(f"the zygote of `{self.key}` {what}{_ADVICE}"))
+            self._stderr.drain()  # it said that before, but on another way
+            said = f"; it said: {self._tail()}" if self._said else ""
+            self.ready.set_exception(DriverError(f"the zygote of `{self.key}` {what}{said}{_ADVICE}"))
 
     def _tail(self) -> str:
         lines = self._said.decode(errors="replace").splitlines()
@@ -236,6 +267,11 @@ class Zygote:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_trying(self) -> None:
+        if self._retry:
+            self._retry.cancel()
+            self._retry = None
 
     def _later_kill(self) -> None:
         self._stop_watching()
@@ -255,12 +291,13 @@ class Zygote:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._stop_watching()
+        self._stop_trying()
         self._stderr.finish()
         self._link.close()
         os.close(self._pidfd)
         self._entry.ended()
         how = Exit(signal=-self._process.returncode) if self._process.returncode < 0 else Exit(self._process.returncode)
-        self._fail(f"{how} before it was ready" + (f"; it said: {self._tail()}" if self._said else ""))
+        self._fail(f"{how} before it was ready")
         self.gone.set_result(None)
         self._ended(self)
         for request in [*self._sent, *self._waiting]:
@@ -275,20 +312,6 @@ _ADVICE = "; mend that, or take the option `zygote` out"
 def _seen(future: asyncio.Future[None]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-class fields_file:  # noqa: N801 - it reads as the function it stands for
-    """A file in memory that holds some bytes, while it is needed."""
-
-    def __init__(self, data: bytes) -> None:
-        self._fd = os.memfd_create("hotfn-fields")
-        os.write(self._fd, data)
-
-    def __enter__(self) -> int:
-        return self._fd
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
 
 
 class Forked:

@@ -162,7 +162,8 @@ def _check_threads() -> None:
         if time.monotonic() > end:
             threading = sys.modules.get("threading")
             names = [thread.name for thread in threading.enumerate()[1:]] if threading else []
-            raise Refused(f"an import started threads ({', '.join(names) or 'of a library'}), and a fork loses them")
+            mine = ", ".join(names) or "of a library"
+            raise Refused(f"cannot be forked: an import started threads ({mine}), which no copy would have")
         pid = os.fork()
         if not pid:
             os._exit(0)
@@ -187,7 +188,9 @@ def _check_descriptors(before: dict[int, str]) -> None:
         writes = os.lstat(f"/proc/self/fd/{fd}").st_mode & 0o200
         regular = os.fstat(fd).st_mode & 0o170000 == 0o100000
         if fd not in before and name not in HARMLESS and (writes or not regular):
-            raise Refused(f"an import left {name} open (descriptor {fd}), which all copies would share")
+            raise Refused(
+                f"cannot be forked: an import left {name} open (descriptor {fd}), which all copies would share"
+            )
 
 
 class Spare:
