@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 import sys
 import threading
 from dataclasses import replace
@@ -108,7 +109,8 @@ def test_plain_starts_go_on_two_at_a_time(local: Local, monkeypatch: pytest.Monk
 
 
 def test_plain_starts_do_not_wait_for_imports(tmp_path: Path) -> None:
-    """Three functions whose zygotes import until they may go on: one start each, and several of one."""
+    """Three functions whose zygotes were killed, and import anew until they may go on: several starts of each."""
+    go = tmp_path / "go"
     (tmp_path / "slow.py").write_text("import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n")
     answer = (
         "import json, sys\nfor line in sys.stdin: print(json.dumps({'body': json.loads(line)['body']}), flush=True)"
@@ -116,20 +118,38 @@ def test_plain_starts_do_not_wait_for_imports(tmp_path: Path) -> None:
     options = {"zygote": ["slow"], "cwd": str(tmp_path)}
 
     def function(name: str, **fields: Any) -> FunctionSpec:
-        return FunctionSpec(name=name, command=(sys.executable, "-c", answer), format="json", **fields)
+        command = (sys.executable, "-c", answer)
+        return FunctionSpec(name=name, command=command, format="json", idle_timeout=0, **fields)
 
     async def main() -> None:
         slow = [function(f"slow{n}", driver_options=options, env={"PYTHONHASHSEED": str(n)}) for n in range(3)]
         async with Manager() as manager:
+            go.touch()  # for the first ones, which are made ready before anything is started
+            await asyncio.gather(*(manager.call(one, b"") for one in slow))
+            go.unlink()
+            await without_zygotes(manager)
             waiting = [asyncio.ensure_future(manager.call(one, b"slow")) for one in slow for _ in range(3)]
             await asyncio.sleep(0)
-            async with asyncio.timeout(20):
-                assert (await manager.call(function("plain"), b"plain")).body == b"plain"
-            assert not any(one.done() for one in waiting)
-            (tmp_path / "go").touch()
+            try:
+                async with asyncio.timeout(20):
+                    assert (await manager.call(function("plain"), b"plain")).body == b"plain"
+                assert not any(one.done() for one in waiting)
+            finally:
+                go.touch()
             assert {reply.body for reply in await asyncio.gather(*waiting)} == {b"slow"}
 
     asyncio.run(main())
+
+
+async def without_zygotes(manager: Manager) -> None:
+    """Kill all zygotes of the driver."""
+    driver = manager._drivers.get("local")
+    assert isinstance(driver, LocalDriver)
+    for pid in driver.zygotes:
+        os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(15):
+        while driver.zygotes:  # noqa: ASYNC110 -- there is no event for what a process does
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.usefixtures("crowded")

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -148,15 +149,15 @@ def test_a_stuck_zygote_is_killed(local_once: Local, monkeypatch: pytest.MonkeyP
 def full(monkeypatch: pytest.MonkeyPatch, times: float, code: int = errno.EAGAIN) -> list[bytes]:
     """Have the kernel refuse so many of the messages that ask for an exit status. Returns what was refused."""
     refused: list[bytes] = []
-    send = process.socket.send_fds
+    send = socket.send_fds
 
-    def send_fds(link: Any, messages: list[bytes], fds: Any) -> int:
+    def send_fds(link: Any, messages: list[bytes], fds: list[int]) -> int:
         if messages[0].startswith(b"reap") and len(refused) < times:
             refused.append(messages[0])
             raise OSError(code, os.strerror(code))
         return send(link, messages, fds)
 
-    monkeypatch.setattr(process.socket, "send_fds", send_fds)
+    monkeypatch.setattr(socket, "send_fds", send_fds)
     return refused
 
 

@@ -91,10 +91,8 @@ def open_streams() -> Streams:
 
 class Start:
     """A process that is to be started once, with `marker` in its environment. Making one raises OSError or ValueError;
-    then nothing is left behind.
-
-    What blocks for the millisecond that fork and exec take is `run`, which is for a thread and does nothing else:
-    threads that pass the interpreter's lock to and fro disturb calls more than a few system calls do.
+    then nothing is left behind. All of it may be done in a thread. `run` blocks for the millisecond that fork and exec
+    take, and lets other threads go on.
     """
 
     def __init__(self, order: Order, marker: tuple[str, str]) -> None:
