@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import DriverError
@@ -34,13 +35,14 @@ class Orders:
         before, kept = self._known.get(spec.identity, (None, None))
         if before is None or kept is None or not _alike(before, spec):
             kept = make_order(spec, self._inherited)
-        elif before.env == spec.env:
+            if _lasts(spec):
+                self._keep(spec, kept)
             return kept
-        else:  # of a cold protocol, each call of which is in the environment
-            kept = kept.with_env({**self._inherited, **spec.env})
-        if _lasts(spec):
-            self._keep(spec, kept)
-        return kept
+        if before.env == spec.env:
+            return kept
+        if before.env:  # it may be of a call, as with a cold protocol: from its second call on nothing of one is kept
+            self._keep(replace(before, env={}), kept.with_env({}))
+        return kept.with_env({**self._inherited, **spec.env})
 
     def forget(self, spec: ContainerSpec) -> None:
         """Work all out again next time."""
