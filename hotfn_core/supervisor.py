@@ -80,7 +80,7 @@ class Supervisor:
         self.entry = 0
         self._performing = False
         self._later: list[Action] = []
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[str] | None = None
         self._ok = 0
         self._cold: Counter[str] = Counter()
 
@@ -105,7 +105,7 @@ class Supervisor:
 
     def refused(self, call: Call, error: CallError) -> CallError:
         """Count and report a call that is not even taken. Returns the error, for the caller to raise."""
-        self._calls[error.code] += 1
+        self._count(error.code)
         if self._observers.call_finished is not None:
             pending = Pending(call, self._host.loop.create_future(), self._clock())
             self._report(pending, error.status, error.code)
@@ -117,7 +117,7 @@ class Supervisor:
         if pending is None or pending.call is not call:
             return
         del self._pending[call.id]
-        self._calls["cancelled"] += 1
+        self._count("cancelled")
         if pending.instance is not None:
             pending.instance.end_call()
         self.perform(self.state.call_cancelled(self._clock(), call.id))
@@ -139,7 +139,7 @@ class Supervisor:
     def stats(self) -> FunctionStats:
         """Return the numbers of this moment."""
         state = self.state
-        calls = Counter(self._calls)
+        calls = Counter(self._calls or ())
         if self._ok:
             calls["ok"] = self._ok
         return FunctionStats(
@@ -317,12 +317,16 @@ class Supervisor:
         now = self._clock()
         self._blamed(error, pending.call)
         pending.explain(error, now)
-        self._calls[error.code] += 1
+        self._count(error.code)
         if pending.instance is not None:
             pending.instance.end_call()
         if not pending.future.done():
             pending.future.set_exception(error)
         self._report(pending, error.status, error.code, now)
+
+    def _count(self, code: str) -> None:
+        self._calls = self._calls or Counter()  # most functions never fail
+        self._calls[code] += 1
 
     def _blamed(self, error: CallError, call: Call) -> CallError:
         error.call_id, error.function = call.id, self.spec.full_name
