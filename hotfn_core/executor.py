@@ -25,6 +25,10 @@ PYTHON = (sys.executable, str(Path(worker.__file__)))
 
 OWN_THREAD = "this is the manager's own thread, which would wait for itself: {}"
 
+LOOK_AGAIN = 0.05
+"""Seconds until a submit that waits for room looks whether a waiting call was cancelled. Whoever cancels cannot be
+asked to tell: that may be a signal's handler, on a thread that holds the lock just then."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -178,7 +182,7 @@ class Executor(StandardExecutor):
             elif self._caller.is_own_thread():
                 raise RuntimeError(OWN_THREAD.format("a larger max_pending"))
             else:
-                self._changed.wait()
+                self._changed.wait(LOOK_AGAIN)
 
     def _go_on(self) -> None:
         """Hand over what waits, as much as there may be copies for. An interrupt, at whatever point, fails a call at

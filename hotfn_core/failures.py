@@ -24,12 +24,18 @@ def call_error(action: Fail, spec: FunctionSpec, cause: BaseException | None, pa
     """Make the error for a Fail. `cause` is the last failed start's error, `paced` the crashes for which launches are
     held back, 0 when they are not. Of an exit the instance can say more."""
     error = _MAKERS[action.code](spec, cause)
-    if paced and action.code in ("queue_timeout", "saturated"):
-        crashes = f"; its last {paced} copies ended under their first call, so starts are held back"
-        error.message += crashes
-        error.args = (error.message,)
+    if action.code in ("queue_timeout", "saturated"):
+        held_back(error, paced)
     if action.retry_after is not None:  # the longer of hotfn's own back-off and what the driver says
         error.retry_after = max(action.retry_after, error.retry_after or 0.0)
+    return error
+
+
+def held_back(error: CallError, paced: int) -> CallError:
+    """Say in the error that so many crashes in a row hold starts back; nothing when that is 0."""
+    if paced:
+        error.message += f"; the last {paced} copies ended under their first call, so starts are held back"
+        error.args = (error.message,)
     return error
 
 

@@ -36,9 +36,8 @@ class Manager:
             reply = await manager.call(spec, b"hello")
 
     `plugins` are objects or modules with hooks, in addition to the installed ones, which `entry_points=False` leaves
-    out. `max_starting`, by driver: how many copies it starts at a time, in place of its own number. A Manager belongs
-    to the loop it was entered on: its methods are not thread-safe and raise RuntimeError on another (from another
-    thread: `asyncio.run_coroutine_threadsafe`). Any task of that loop may call them, and an observer's hook.
+    out. `max_starting`, by driver: how many copies it starts at a time, in place of its own number. Its methods are for
+    tasks and hooks of the loop it was entered on; another thread needs `asyncio.run_coroutine_threadsafe`.
     """
 
     def __init__(
@@ -196,7 +195,10 @@ class Manager:
         """
         spec = self._specs.get(function) if isinstance(function, str) else function
         supervisor = self._supervisors.get(getattr(spec, "identity", ""))
+        since: float | None = None
         if supervisor is None or asyncio.get_running_loop() is not self.loop:
+            self._check_loop()
+            since = self.clock()
             supervisor = await self._supervisor(function, deadline)
         fields = (
             self._ids.new() if call_id is None else checked_id(call_id),
@@ -212,7 +214,7 @@ class Manager:
         call = new_tuple(Call, fields)
         if len(call.body) > supervisor.spec.max_request:
             raise supervisor.refused(call, too_large(len(call.body), supervisor.spec))
-        future = supervisor.submit(call)
+        future = supervisor.submit(call, since)
         try:
             return await future
         except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from .actions import Action, Assign, Drop, Fail, Freeze, Launch, Stop, StopReaso
 from .deadlines import NEVER
 from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall, said
-from .failures import call_error
+from .failures import call_error, held_back
 from .instance import Instance
 from .model import Call, FunctionSpec, Headers, Reply, header_pairs, new_tuple
 from .pending import Pending
@@ -90,8 +90,8 @@ class Supervisor:
         """Launch what is kept hot on purpose."""
         self.perform(self.state.started(self._clock()))
 
-    def submit(self, call: Call) -> asyncio.Future[Reply]:
-        """Take a call. The future gets a Reply or a CallError.
+    def submit(self, call: Call, since: float | None = None) -> asyncio.Future[Reply]:
+        """Take a call, which has waited `since` then, or not yet. The future gets a Reply or a CallError.
 
         Raises InvalidCall when another call of its id has not ended.
         """
@@ -99,7 +99,7 @@ class Supervisor:
             raise self._blamed(InvalidCall(f"a call {call.id!r} of {self.spec.full_name} has not ended"), call)
         now = self._clock()
         future: asyncio.Future[Reply] = self._new_future()
-        self._pending[call.id] = Pending(call, future, now)
+        self._pending[call.id] = Pending(call, future, now if since is None else since)
         self.perform(self.state.call_arrived(now, call))
         return future
 
@@ -298,7 +298,7 @@ class Supervisor:
         if pending is None:
             return
         if action.code == "instance_exited" and pending.instance is not None:
-            self._end(pending, pending.instance.exit_error())
+            self._end(pending, held_back(pending.instance.exit_error(), self.state.paced))
             return
         error = call_error(action, self.spec, self._copies.launch_error, self.state.paced)
         if action.code == "call_timeout" and pending.instance is not None:

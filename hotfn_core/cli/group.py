@@ -64,7 +64,7 @@ class HotfnGroup(click.Group):
             click.echo(f"Error: {error.message}", err=True)
             ctx.exit(_status(error))
         except KeyboardInterrupt:  # before a command deals with it in its own way, or it has none
-            click.echo("interrupted: nothing to report", err=True)
+            click.echo("interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
     def _plugin_commands(self) -> dict[str, click.Command]:

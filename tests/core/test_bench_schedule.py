@@ -75,6 +75,8 @@ class TestTurns:
     def test_nobody_is_idle_for_too_long_meanwhile(self, duration: float, others: int, idle_timeout: float) -> None:
         assert turn_seconds(duration, others, idle_timeout) * others < idle_timeout
 
-    @given(st.integers(1, 10**9))
-    def test_calls_are_cut_into_twenty_turns_at_most(self, calls: int) -> None:
-        assert 1 <= calls / turn_calls(calls) <= 20
+    @given(st.integers(1, 10**9), st.integers(1, 1000))
+    def test_calls_are_cut_into_twenty_turns_at_most(self, calls: int, callers: int) -> None:
+        turn = turn_calls(calls, callers)
+        assert 1 <= calls / turn <= 20
+        assert turn >= min(callers, calls), "fewer at a time than was asked for"

@@ -208,6 +208,19 @@ class TestABound:
         answer_all(kept)
         assert [one.result(0) for one in (running, *last)] == [0, 9, 16]
 
+    def test_who_waits_already_gets_the_place_of_a_cancelled_call(self) -> None:
+        kept = Kept()
+        pool = made(kept, most=2)
+        running, waiting = pool.submit(pow, 1, 2), pool.submit(pow, 2, 2)
+        with ThreadPoolExecutor(1) as threads:
+            third = threads.submit(lambda: pool.submit(pow, 3, 2))
+            assert not wait([third], 0.05).done
+            assert waiting.cancel()
+            future = third.result(LIMIT_SECONDS)
+        assert not running.done()
+        answer_all(kept)
+        assert future.result(0) == 9
+
     def test_the_manager_s_own_thread_does_not_wait_for_itself(self) -> None:
         kept = Kept()
         pool = made(kept, most=1)

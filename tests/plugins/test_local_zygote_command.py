@@ -54,7 +54,7 @@ def test_commands_that_cannot_be_forked(command: str) -> None:
 
 @pytest.mark.parametrize("value", [1, "json", ["a b"], [1], ["a..b"], ["1a"], [""], {"a": 1}], ids=str)
 def test_values_that_are_none(value: Any) -> None:
-    with pytest.raises(ConfigError, match="zygote must be true or a list of modules"):
+    with pytest.raises(ConfigError, match="zygote must be true or a list of names of modules"):
         LocalDriver().validate(FunctionSpec(name="f", command=("python3", "f"), driver_options={"zygote": value}))
 
 

@@ -63,7 +63,7 @@ def test_the_pause_is_named_to_whoever_could_not_wait() -> None:
             late = await outcome(manager.call(spec, b""))
             assert isinstance(late, CallError)
             assert late.code == "queue_timeout"
-            assert "its last 7 copies ended under their first call" in str(late)
+            assert "the last 7 copies ended under their first call" in str(late)
 
     simulate(main)
 

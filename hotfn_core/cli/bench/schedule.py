@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 _ROUNDS = 20  # how many turns each contender has, if that makes them neither too short nor too long
+_EACH = 2  # calls that a turn has at least for each of several callers
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds of a turn: long against a call, short against what disturbs a machine
 
 
@@ -63,9 +64,11 @@ def turn_seconds(duration: float, others: int, idle_timeout: float) -> float:
     return min(max(min(duration / _ROUNDS, longest), _SHORTEST), duration)
 
 
-def turn_calls(calls: int) -> int:
-    """Return how many calls a turn is where their number is given and not their time."""
-    return max(math.ceil(calls / _ROUNDS), 1)
+def turn_calls(calls: int, callers: int) -> int:
+    """Return how many calls a turn is where their number is given and not their time: enough to keep all callers busy,
+    if there are so many."""
+    busy = _EACH * callers if callers > 1 else 1
+    return min(max(math.ceil(calls / _ROUNDS), busy), calls)
 
 
 def turns(contenders: int) -> Iterator[int]:

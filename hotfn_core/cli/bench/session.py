@@ -82,8 +82,7 @@ class _Session:
             if not self._signals:
                 raise
             if not self._finished:  # else it was in a hurry while the copies were stopped: there is all to report
-                if not self._measured:
-                    self._messages.line(self._nothing())
+                self._messages.line("left before the end: there is no report" if self._measured else self._nothing())
                 return Outcome(status=128 + self._signals[0])
         failed = any(one.record.failures or one.record.unmade for one in self._contenders)
         status = 128 + self._signals[0] if self._signals else EXIT_FAILED if failed else 0
@@ -140,7 +139,7 @@ class _Session:
             idle = min(one.spec.idle_timeout for one in self._contenders)
             seconds = turn_seconds(seconds, several - 1, idle)
         if several > 1 and calls is not None:
-            calls = turn_calls(calls)
+            calls = turn_calls(calls, load.concurrency)
         had: dict[int, dict[str, float]] = {}
         for turn in turns(several):
             one = self._current = self._contenders[turn]

@@ -69,7 +69,8 @@ def _zygote(value: object) -> bool | tuple[str, ...] | None:
         return True
     if isinstance(value, list | tuple) and all(isinstance(one, str) and _MODULE.fullmatch(one) for one in value):
         return tuple(value)
-    raise _wrong(f'driver_options: zygote must be true or a list of modules, such as ["json"], not {value!r}')
+    given = list(value) if isinstance(value, tuple) else value  # as it was written
+    raise _wrong(f'driver_options: zygote must be true or a list of names of modules, such as ["json"], not {given!r}')
 
 
 def _path(value: object) -> str | None:
