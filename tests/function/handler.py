@@ -30,7 +30,7 @@ def tell(call: Call) -> Any:
 def stray(call: Call) -> bytes:
     print("printed")
     os.write(1, b"written\n")
-    os.system("echo from a shell")
+    os.system("echo from a shell")  # noqa: S605 - that is what people do
     subprocess.run(["cat"], check=True)  # would eat the next call, and wait for it
     return b"clean"
 
