@@ -20,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "hotfn_core"
-PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+HELPER = ROOT / "plugins/hotfn-function"
+"""For who writes functions: no plugin, and one file by intent."""
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml") if path.parent != HELPER)
 
 # The dependency direction: each part of the core with the parts that it may import, downwards only. A package
 # (`cli`, `config`, `testing`) is one part. A new file is added here by whoever decides where it belongs.
@@ -359,6 +361,14 @@ def test_who_catches_anything_says_why(folder: Path) -> None:
 @pytest.mark.parametrize("folder", [CORE, *PLUGINS], ids=lambda folder: folder.name)
 def test_every_supported_python_reads_the_regular_expressions_alike(folder: Path) -> None:
     assert possessive_groups(folder) == []
+
+
+def test_the_helper_needs_nothing_and_has_small_functions() -> None:
+    project = tomllib.loads((HELPER / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == []
+    assert [path.name for path in HELPER.glob("*.py")] == ["hotfn_function.py"]
+    assert max(function_lengths(HELPER).values()) <= FUNCTION_LONGEST
+    assert broad_excepts(HELPER) == []
 
 
 def test_the_plugins_of_this_repository_are_found() -> None:
