@@ -67,7 +67,7 @@ class Launching(Lining):
         spare: bool = True,
     ) -> Copy:
         """Launch a copy, and none after it for a while when it is likely to crash as well."""
-        if self.crashes >= CRASHES_FREE:
+        if self.paced:
             doublings = min(self.crashes - CRASHES_FREE, 20)
             self._deadlines.set(self._pace, now + min(PACE_MAX, PACE_FIRST * 2.0**doublings))
         return super()._launch_one(now, reason, idle_until, waiter, spare=spare)
