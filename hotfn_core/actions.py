@@ -30,6 +30,10 @@ FailCode = Literal[
 ]
 
 
+CallEnd = Literal["answered", "broke", "refused"]
+"""How a call of a copy has ended: with a reply, badly through the copy, or before anything of it was written."""
+
+
 class Launch(NamedTuple):
     """Start copy number `copy`, as soon as its driver takes it: `copy_lined_up` and `copy_begun` tell when that is not
     at once. `call_id` is the call it is started for when the protocol is cold, else ""."""

@@ -54,3 +54,8 @@ def body_bytes(body: object) -> bytes:
 def too_large(size: int, spec: FunctionSpec) -> TooLarge:
     """Say by how much a body is too large."""
     return TooLarge(f"the body has {size} bytes, more than max_request of {spec.full_name}, {spec.max_request}")
+
+
+def time_left(deadline: float | None, now: float) -> float | None:
+    """Return the seconds until a deadline, 0 behind it, None without one. Raises TypeError for what is none."""
+    return None if deadline is None else max(checked_deadline(deadline) - now, 0.0)

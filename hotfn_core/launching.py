@@ -98,7 +98,7 @@ class Launching(Lining):
     def _crashed(self, now: float, copy: Copy) -> None:
         """The copy's call ended badly through the copy. Copies that die side by side are one crash; those of a cold
         protocol end with every call, badly when the function says no."""
-        if self.hot and copy.calls == 1 and copy.launched >= self._crashed_at:
+        if self.hot and not copy.proven and copy.launched >= self._crashed_at:
             self.crashes += 1
             self._crashed_at = now
 

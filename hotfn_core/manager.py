@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .admission import check_function
-from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, too_large
+from .arguments import CallIds, body_bytes, check_texts, checked_deadline, checked_id, time_left, too_large
 from .errors import CallError, DriverError, HotfnError, ShuttingDown, UnknownFunction, did_you_mean, said
 from .failures import closing, unavailable
 from .loops import clock_and_dice
@@ -269,11 +269,11 @@ class Manager:
 
     async def _ready(self, spec: FunctionSpec, deadline: float | None = None) -> bool:
         """Open the driver and let it make ready what the function needs. Returns False when it is too late for that."""
-        opened, driver = await self._drivers.open(spec.driver), self._drivers.get(spec.driver)
-        if not opened or not self._preparing.needed(driver):
-            return opened
-        left = None if deadline is None else max(checked_deadline(deadline) - self.clock(), 0.0)
-        return await self._preparing.ready(driver, spec, self._protocols[spec.format], left)
+        driver, protocol = self._drivers.get(spec.driver), self._protocols[spec.format]
+        if not await self._drivers.open(spec, time_left(deadline, self.clock())):
+            return False
+        left = time_left(deadline, self.clock())
+        return not self._preparing.needed(driver) or await self._preparing.ready(driver, spec, protocol, left)
 
     def _spec(self, function: FunctionSpec | str) -> FunctionSpec:
         if isinstance(function, FunctionSpec):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from .driver import Driver
 from .errors import ConfigError, said
+from .failures import not_in_time
+from .model import FunctionSpec
 from .registry import Registry
 from .startline import Turns
 
@@ -50,19 +52,25 @@ class OpenDrivers:
             turns = self._turns[name] = Turns(most)
         return turns
 
-    async def open(self, name: str) -> bool:
-        """Open a driver once, whoever asks first; one that could not be opened is tried again by the next who asks.
+    async def open(self, spec: FunctionSpec, patience: float | None = None) -> bool:
+        """Open the driver of a function once, whoever asks first; one that could not be opened is tried again by the
+        next who asks.
 
         What a dead hotfn has left behind is removed as soon as it is open; nobody waits for that. Returns whether it is
-        open: False when it was closed meanwhile. Raises what the driver raises.
+        open: False when it was closed meanwhile. Raises what the driver raises, and QueueTimeout after `patience`
+        seconds (None: as long as it takes), which leaves the opening to others.
         """
+        name = spec.driver
         task = self._opening.get(name)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(self.get(name).open(), name=f"hotfn open {name}")
             self._opening[name] = task
             task.add_done_callback(lambda task: self._opened(name, task))
         if not task.done():
-            await asyncio.wait([task])  # whose cancellation leaves the task alone: another caller may wait for it
+            # Whose cancellation leaves the task alone, as its timeout does: another caller may wait for it.
+            await asyncio.wait([task], timeout=patience)
+        if not task.done():
+            raise not_in_time(spec)
         if task.cancelled():
             return False
         task.result()

@@ -51,6 +51,7 @@ class Copy(Alarm):
         "lined",
         "number",
         "phase",
+        "proven",
         "reason",
         "replaces",
         "retry",
@@ -67,6 +68,7 @@ class Copy(Alarm):
         self.lined = False  # it waits in line for its driver
         self.spare = False  # launched for no call: one that waits in line stays there when none waits
         self.calls = 0
+        self.proven = False  # it has answered a call
         self.call: Waiter | None = None  # running; in a cold protocol also the one it starts for
         self.last = False  # the call it has is its last
         self.replaces: Copy | None = None

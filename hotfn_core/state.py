@@ -27,7 +27,7 @@ Every fact ends in `_settle`, which repeats match, thaw, expire, withdraw, launc
 
 from __future__ import annotations
 
-from .actions import Action, Fail, StopReason
+from .actions import Action, CallEnd, Fail, StopReason
 from .deadlines import NEVER
 from .launching import Launching
 from .model import Call
@@ -82,15 +82,19 @@ class SupervisorState(Launching):
                 self._stop(now, waiter.copy, "cancelled")
         return self._settle(now)
 
-    def call_finished(self, now: float, number: int, retire: StopReason | None = None) -> list[Action]:
-        """The copy's call has ended, well or badly. `retire` is why the copy must not be used again, if so."""
+    def call_finished(
+        self, now: float, number: int, retire: StopReason | None = None, how: CallEnd = "answered"
+    ) -> list[Action]:
+        """The copy's call has ended. `retire` is why the copy must not be used again, if so."""
         copy = self._copies.get(number)
         if copy is not None and copy.phase == "busy":
-            self._failures = 0
-            if retire == "protocol_error":
+            if how == "answered":
+                copy.proven = True
+                self._failures = 0
+                if self.crashes:
+                    self._answered()
+            elif how == "broke":
                 self._crashed(now, copy)
-            elif self.crashes:
-                self._answered()
             self._leave(copy)
             if retire is None and (copy.last or (now >= copy.expires_at and self._overdue(now, copy))):
                 retire = "recycled"

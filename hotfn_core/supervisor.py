@@ -14,7 +14,7 @@ from time import time as wall_clock
 from typing import Protocol
 
 from . import copies
-from .actions import Action, Assign, Drop, Fail, Freeze, Launch, Stop, StopReason, Thaw
+from .actions import Action, Assign, CallEnd, Drop, Fail, Freeze, Launch, Stop, StopReason, Thaw
 from .deadlines import NEVER
 from .driver import Driver
 from .errors import CallError, CallFailed, InvalidCall, said
@@ -196,7 +196,7 @@ class Supervisor:
         """The running call ended badly and its copy must go."""
         now = self._clock()
         self._end(self._pending.pop(call_id), error)
-        self.perform(self.state.call_finished(now, instance.number, retire))
+        self.perform(self.state.call_finished(now, instance.number, retire, "broke"))
 
     def disturbed(self, instance: Instance, reason: StopReason) -> None:
         """A copy without a call did what it must not."""
@@ -291,7 +291,8 @@ class Supervisor:
             kind = InvalidCall if instance.call is None else CallFailed  # some of it was written, perhaps
             error = kind(f"{self.spec.full_name}: the call could not be written: {instance.trouble}")
         self._end(pending, error)
-        self.perform(self.state.call_finished(self._clock(), instance.number, retire))
+        how: CallEnd = "broke" if retire else "refused"
+        self.perform(self.state.call_finished(self._clock(), instance.number, retire, how))
 
     def _fail(self, action: Fail) -> None:
         pending = self._pending.pop(action.call_id, None)

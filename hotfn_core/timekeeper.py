@@ -30,6 +30,7 @@ class Timekeeper:
         self._clock = clock
         self._deadlines = Deadlines()
         self._armed = NEVER
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self, sleeper: Sleeper, when: float) -> None:
@@ -46,6 +47,7 @@ class Timekeeper:
         """Nobody is rung any more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
+        self._closed = True
         self._timer, self._armed = None, -NEVER  # nothing is earlier, so it is never set again
 
     def _arm(self, when: float) -> None:
@@ -55,7 +57,7 @@ class Timekeeper:
         self._timer = self._loop.call_later(max(when - self._clock(), 0.0), self._ring)
 
     def _ring(self) -> None:
-        self._timer, self._armed = None, NEVER
+        self._timer, self._armed = None, -NEVER  # set once, when all have been rung
         try:
             for _ in range(AT_ONCE):
                 sleeper = self._deadlines.pop(self._clock())
@@ -64,5 +66,7 @@ class Timekeeper:
                 sleeper.ring()  # type: ignore[attr-defined]  # only sleepers are in there
         finally:
             due = self._deadlines.next()
-            if due < self._armed:
-                self._arm(due)
+            if not self._closed:
+                self._armed = NEVER
+                if due < NEVER:
+                    self._arm(due)

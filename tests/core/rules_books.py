@@ -27,6 +27,7 @@ class Body:
     thaw_due: float = NEVER
     lost: bool = False  # a call waited for it to thaw, and it did not
     calls: int = 0
+    proven: bool = False
     expires: float = NEVER
     told: float = NEVER  # when it is told again to stop
     grace: float = 0.0  # that it was told it has
@@ -131,15 +132,15 @@ class Books:
         if holder is not None:
             self.leave(holder, "cancelled")
 
-    def call_finished(self, number: int, retire: str | None = None) -> None:
+    def call_finished(self, number: int, retire: str | None = None, how: str = "answered") -> None:
         copy = self.copies.get(number)
         if copy is None or copy.phase != "busy":
             return
-        self.failures = 0
-        if retire == "protocol_error":
+        if how == "answered":
+            copy.proven = True
+            self.failures, self.crashes, self.pace_until = 0, 0, 0.0
+        elif how == "broke":
             self.crash(copy)
-        else:
-            self.crashes, self.pace_until = 0, 0.0
         self.end_call(copy.call, "finished")
         copy.call = ""
         if retire is not None:
@@ -264,7 +265,7 @@ class Books:
             self.must_fail[victim] = "launch_failed"
 
     def crash(self, copy: Body) -> None:
-        if self.hot and copy.calls == 1 and copy.launched >= self.crashed_at:
+        if self.hot and not copy.proven and copy.launched >= self.crashed_at:
             self.crashes += 1
             self.crashed_at = self.now
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from hotfn_core.actions import Action, StopReason
+from hotfn_core.actions import Action, CallEnd, StopReason
 from hotfn_core.model import Call, FunctionSpec
 from hotfn_core.state import SupervisorState
 from hotfn_core.testing.strategies import specs
@@ -22,6 +22,7 @@ from .rules_books import NEVER
 from .rules_model import Model
 
 RETIRE: list[StopReason | None] = [None, None, None, "protocol_error", "excess_output"]
+ENDS: list[CallEnd] = ["answered", "answered", "answered", "broke", "refused"]
 ANY = st.integers(0, 1_000_000)  # which of them, when there are some
 QUIET = ("starting", "idle", "frozen", "thawing")  # without a call
 CROSSING = ["lined up", "begun", "ready", "thawed", "lost", "finished", "disturbed", "exited", "cancelled"]
@@ -153,7 +154,7 @@ class RulesMachine(RuleBasedStateMachine):
                 self.tell("copy_ready", number)
             for number in self.numbers("busy"):
                 if bad_reply:
-                    self.tell("call_finished", number, "protocol_error")
+                    self.tell("call_finished", number, "protocol_error", "broke")
                 self.tell("copy_exited", number, 0.5)
 
     @precondition(lambda self: self.open_calls())
@@ -181,9 +182,9 @@ class RulesMachine(RuleBasedStateMachine):
         self.tell("copy_ready", pick(self.numbers("starting"), which))
 
     @precondition(lambda self: self.numbers("busy"))
-    @rule(which=ANY, retire=st.sampled_from(RETIRE))
-    def answer(self, which: int, retire: StopReason | None) -> None:
-        self.tell("call_finished", pick(self.numbers("busy"), which), retire)
+    @rule(which=ANY, retire=st.sampled_from(RETIRE), how=st.sampled_from(ENDS))
+    def answer(self, which: int, retire: StopReason | None, how: CallEnd) -> None:
+        self.tell("call_finished", pick(self.numbers("busy"), which), retire, how)
 
     @precondition(lambda self: self.model.copies)
     @rule(which=ANY, jitter=JITTER)

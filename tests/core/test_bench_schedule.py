@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -71,9 +71,12 @@ class TestTurns:
         seconds = turn_seconds(duration, others, idle_timeout)
         assert min(0.05, duration) <= seconds <= min(1.0, duration)
 
-    @given(st.floats(1, 1e5), st.integers(1, 3), st.floats(0.5, 1000))
+    @given(st.floats(1, 1e5), st.integers(1, 3), st.floats(1, 1000))
     def test_nobody_is_idle_for_too_long_meanwhile(self, duration: float, others: int, idle_timeout: float) -> None:
-        assert turn_seconds(duration, others, idle_timeout) * others < idle_timeout
+        order = list(islice(turns(others + 1), 6 * (others + 1)))
+        places = [[at for at, whose in enumerate(order) if whose == one] for one in range(others + 1)]
+        between = max(later - at - 1 for found in places for at, later in pairwise(found))
+        assert turn_seconds(duration, others, idle_timeout) * between <= idle_timeout / 2
 
     @given(st.integers(1, 10**9), st.integers(1, 1000))
     def test_calls_are_cut_into_twenty_turns_at_most(self, calls: int, callers: int) -> None:

@@ -86,12 +86,13 @@ def test_an_answer_ends_the_pause() -> None:
     assert state.call_arrived(0.02, call("more")) == [Launch(5, "all_busy")]
 
 
-def test_bad_replies_are_crashes() -> None:
+@pytest.mark.parametrize("reason", ["protocol_error", "excess_output"])
+def test_bad_replies_are_crashes(reason: StopReason) -> None:
     state = rules()
     for number in range(1, 4):
         state.call_arrived(0.0, call(str(number)))
         state.copy_ready(0.0, number)
-        state.call_finished(0.0, number, "protocol_error")
+        state.call_finished(0.0, number, reason, "broke")
         state.copy_exited(0.0, number)
     assert state.crashes == 3
 
@@ -103,6 +104,17 @@ def test_a_copy_that_answered_is_none(retire: StopReason | None) -> None:
     state.copy_ready(0.0, 4)
     state.call_finished(0.0, 4, retire)
     assert state.crashes == 0
+
+
+def test_a_call_that_is_refused_proves_nothing() -> None:
+    state = in_a_loop()
+    state.call_arrived(0.0, call("cannot be said"))
+    state.copy_ready(0.0, 4)
+    assert state.call_finished(0.0, 4, None, "refused") == []
+    assert state.crashes == 3
+    state.call_arrived(0.0, call("kills"))
+    state.copy_exited(0.0, 4)
+    assert state.crashes == 4
 
 
 def test_copies_that_die_side_by_side_are_one_crash() -> None:

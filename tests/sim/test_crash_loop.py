@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -79,5 +80,23 @@ def test_draining_serves_those_who_wait_in_a_pause() -> None:
             await asyncio.sleep(0)
             await manager.drain()
             assert codes([await waiting]) == ["ok"]
+
+    simulate(main)
+
+
+def test_calls_that_cannot_be_said_do_not_end_the_pauses() -> None:
+    """Every second one is refused by the protocol, which says nothing of the copies."""
+
+    async def caller(manager: Manager) -> None:
+        for number in itertools.count():
+            if now() >= 30.0:
+                return
+            method = "UNSAYABLE" if number % 2 else "POST"
+            await outcome(manager.call(fake_spec(max_concurrency=2), b"", method=method))
+
+    async def main() -> None:
+        async with managed(Sick(DEADLY[0])) as manager:
+            await asyncio.gather(*(caller(manager) for _ in range(4)))
+            assert manager.stats()["default/f"].launched < 30 + 20
 
     simulate(main)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hotfn_core import FunctionSpec
+from hotfn_core import FunctionSpec, QueueTimeout
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.testing import Behaviour, FakeDriver, fake_spec, simulate
 
@@ -39,5 +39,18 @@ def test_it_is_in_the_first_call_and_in_no_other(opening: float, preparing: floa
             assert first.ran == pytest.approx(0.5)
             second = await manager.call(spec, b"")
             assert (second.queued, second.started) == (0.0, 0.0)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("opening", "preparing"), [(40.0, 0.0), (0.0, 40.0), (0.5, 40.0)])
+def test_the_call_s_own_deadline_bounds_it(opening: float, preparing: float) -> None:
+    async def main() -> None:
+        async with managed(Slow(opening, preparing)) as manager:
+            begin = manager.time()
+            with pytest.raises(QueueTimeout, match="still being made ready"):
+                await manager.call(fake_spec(), b"", deadline=begin + 1.0)
+            assert manager.time() - begin == pytest.approx(1.0)
+            assert (await manager.call(fake_spec(), b"")).status == 200  # the opening went on
 
     simulate(main)

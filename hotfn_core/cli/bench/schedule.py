@@ -60,7 +60,7 @@ def turn_seconds(duration: float, others: int, idle_timeout: float) -> float:
     """
     if not others:
         return duration
-    longest = _LONGEST if idle_timeout == 0 else min(_LONGEST, idle_timeout / (2 * others))
+    longest = _LONGEST if idle_timeout == 0 else min(_LONGEST, idle_timeout / (4 * others))  # two turns of each
     return min(max(min(duration / _ROUNDS, longest), _SHORTEST), duration)
 
 

@@ -17,7 +17,7 @@ _MB = 1024 * 1024
 
 
 MOST_KNOWN = 64
-"""Functions whose orders are kept: each holds their environment twice."""
+"""Functions whose orders are kept."""
 
 
 class Orders:
@@ -35,13 +35,9 @@ class Orders:
         before, kept = self._known.get(spec.identity, (None, None))
         if before is None or kept is None or not _alike(before, spec):
             kept = make_order(spec, self._inherited)
-            if _lasts(spec):
-                self._keep(spec, kept)
+            if _lasts(spec):  # without its environment: with a cold protocol that is of a call, and holds its headers
+                self._keep(replace(spec, env={}), kept.with_env({}))
             return kept
-        if before.env == spec.env:
-            return kept
-        if before.env:  # it may be of a call, as with a cold protocol: from its second call on nothing of one is kept
-            self._keep(replace(before, env={}), kept.with_env({}))
         return kept.with_env({**self._inherited, **spec.env})
 
     def forget(self, spec: ContainerSpec) -> None:

@@ -50,12 +50,19 @@ class Starter:
         if calm:
             child, cancelled = _started(order, entry.marker), False
         else:
-            run = _Run(order, entry.marker)
-            self._threads.submit(run)
-            cancelled = await run.over()
-            child = run.result()
+            child, cancelled = await self._in_thread(order, entry)
         entry.started(child.pid)
         return child, cancelled
+
+    async def _in_thread(self, order: Order, entry: Entry) -> tuple[Child, bool]:
+        run = _Run(order, entry.marker)
+        try:
+            self._threads.submit(run)
+        except RuntimeError:  # there can be no thread now; the pool keeps what it was given all the same
+            run.drop()
+            return _started(order, entry.marker), False
+        cancelled = await run.over()
+        return run.result(), cancelled
 
     def close(self) -> None:
         """Nothing is under way any more."""
@@ -77,11 +84,17 @@ class _Run:
         self._what = order, marker
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] = self._loop.create_future()
-        self._done = False
+        self._done = self._dropped = False
         self._child: Child | None = None
         self._error: BaseException | None = None
 
+    def drop(self) -> None:
+        """Do nothing when its turn comes."""
+        self._dropped = True
+
     def __call__(self) -> None:
+        if self._dropped:
+            return
         try:
             self._child = _started(*self._what)
         except BaseException as error:  # whatever it is, it is for who waits
