@@ -115,7 +115,7 @@ MUTANTS = [
         "crashes before an answer count", "launching", "self.crashes = 0\n        self._deadlines", "self._deadlines"
     ),
     Mutant("a copy that had answered crashes the function", "launching", "and not copy.proven", ""),
-    Mutant("a cold function that says no is paced", "launching", "if self.hot and copy", "if copy"),
+    Mutant("a cold function that says no is paced", "launching", "if self.hot and not copy", "if not copy"),
     Mutant("not settled behind a refusal", "state", "actions += self._settle(now)", "actions += self._actions"),
     Mutant("starts that fail side by side add up", "launching", "if not self._backing_off(now):  #", "if True:  #"),
     Mutant("fails a call that others can serve", "launching", "if not self.useful:\n", "if True:\n"),
