@@ -20,7 +20,7 @@ import time
 try:
     import posix as os  # what `os` itself is made of: importing that takes a millisecond
 except ImportError:
-    import os  # type: ignore[no-redef]
+    import os  # type: ignore[no-redef]  # the same functions under the same name
 
 __all__ = ["BadCall", "Call", "Reply", "serve"]
 __version__ = "0.1.0"
@@ -61,30 +61,30 @@ class Call:
         self._told = told
         self._fields: Fields | None = None
 
-    def _field(self, number: int) -> "Any":
+    def _known(self) -> "Fields":
         if self._fields is None:
             self._fields = self._read(self._told)
-        return self._fields[number]
+        return self._fields
 
     @property
     def id(self) -> str:
         """The name of the call, "" when it has none."""
-        return self._field(0)  # type: ignore[no-any-return]
+        return self._known()[0]
 
     @property
     def method(self) -> str:
         """As the caller gave it, mostly POST."""
-        return self._field(1)  # type: ignore[no-any-return]
+        return self._known()[1]
 
     @property
     def url(self) -> str:
         """As the caller gave it."""
-        return self._field(2)  # type: ignore[no-any-return]
+        return self._known()[2]
 
     @property
     def headers(self) -> "dict[str, str]":
         """Names in lower case; values of one that comes again joined with ", "."""
-        return self._field(3)  # type: ignore[no-any-return]
+        return self._known()[3]
 
     @property
     def content_type(self) -> str:
@@ -94,7 +94,7 @@ class Call:
     @property
     def deadline(self) -> "float | None":
         """When the call must have ended, as `time.time()` counts; None without a deadline that can be read."""
-        return _seconds(self._field(4))
+        return _seconds(self._known()[4])
 
     def remaining(self) -> float:
         """Return the seconds that are left, infinity without a deadline."""
@@ -154,13 +154,13 @@ class _Answerer:
     """Calls the handler and makes a whole answer of whatever comes of it."""
 
     def __init__(self, handler: "Handler") -> None:
-        self.handler: Callable[[Call], Answer] = handler  # type: ignore[assignment]
+        self.handler: Callable[[Call], Answer] = handler  # type: ignore[assignment]  # a coroutine function is wrapped below
         code = getattr(getattr(handler, "__func__", handler), "__code__", None)
         if code is not None and code.co_flags & 0x80:  # a coroutine function
             import asyncio
 
             run, work = asyncio.new_event_loop().run_until_complete, handler
-            self.handler = lambda call: run(work(call))  # type: ignore[arg-type]
+            self.handler = lambda call: run(work(call))  # type: ignore[arg-type]  # its flag says that this is awaitable
 
     def __call__(self, call: Call) -> "Whole":
         try:
@@ -202,7 +202,7 @@ def _whole(answer: "Answer") -> "Whole":
 
 
 def _status(status: int) -> int:
-    if not isinstance(status, int) or not 200 <= status < 600:  # type: ignore[redundant-expr]
+    if not isinstance(status, int) or not 200 <= status < 600:  # type: ignore[redundant-expr]  # a user need not have a type checker
         raise ValueError(f"a status is a number from 200 to 599, not {status!r}")
     return int(status)
 
@@ -477,7 +477,7 @@ def _reader() -> "Callable[[str], Any]":
         from json import loads
 
         return loads
-    scan = make_scanner(_Plain)  # type: ignore[arg-type]
+    scan = make_scanner(_Plain)  # type: ignore[arg-type]  # any object with these attributes will do
 
     def read(text: str) -> "Any":
         text = text.strip(" \t\n\r")
