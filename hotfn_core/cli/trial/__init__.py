@@ -1,0 +1,1 @@
+"""`hotfn test`: the tests of a function file, run against its function wherever that is to run."""

@@ -1,0 +1,62 @@
+"""`hotfn test`: its options, and how it tells what it found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hotfn_core.cli.common import EXIT_FAILED, logging_options
+from hotfn_core.cli.hosting import run_on_loop
+from hotfn_core.cli.options import COMMAND, FunctionCommand, fields, function_options
+from hotfn_core.cli.spec import resolve
+from hotfn_core.config import find_config, load_config
+from hotfn_core.errors import ConfigError
+
+from .case import Case, cases
+
+
+@click.command("test", cls=FunctionCommand)
+@function_options
+@logging_options
+@click.pass_context
+def test(ctx: click.Context, /, **options: Any) -> None:
+    """Run the tests of a function file.
+
+    They stand in func.yaml under `tests`, each with `in` (the body), `out` (the reply), `err` (a text in the error
+    or in the log), `env` and a `name`, as IronFunctions has them. A line break at the end of a reply does not count.
+    `in` and `out` may be tables and lists: they are JSON. The function runs as `hotfn run` would run it; options win
+    over the file.
+
+    \b
+    Examples:
+      hotfn test
+      hotfn test -c functions/greet/func.yaml --driver docker --image greet
+
+    \b
+    Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests.
+    """  # noqa: D301  # click needs the backspace itself
+    from .trial import run
+
+    given, starting = resolve(
+        options["config_path"],
+        options["function"],
+        ctx.meta[COMMAND],
+        fields(options),
+        max_starting=options["max_starting"],
+        verb="test",
+    )
+    wanted = _cases(options["config_path"] or find_config(), given.name)
+    failed = run_on_loop(lambda: run(given, starting, wanted))
+    click.echo(f"{len(wanted)} {'test' if len(wanted) == 1 else 'tests'}, {failed or 'none'} failed")
+    ctx.exit(EXIT_FAILED if failed else 0)
+
+
+def _cases(path: Path | None, name: str) -> list[Case]:
+    if path is None:
+        raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
+    tests = load_config(path).tests.get(name, ())
+    if not tests:
+        raise ConfigError(f"{path}: there are no tests of {name} in it; a func.yaml has them under `tests`")
+    return cases(tests)

@@ -1,0 +1,64 @@
+"""Running the tests of a function: real calls, one after another, through a manager of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import click
+
+from hotfn_core import CallError, FunctionSpec, Manager, StderrLine, hookimpl
+from hotfn_core.cli.texts import span_text
+
+from .case import Answer, Case, faults
+
+_LOG_LATE, _LOOK = 1.0, 0.01  # seconds
+_MOST_LINES = 50  # of the log that a test is shown with
+
+
+class _Log:
+    """What the function says meanwhile."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @hookimpl
+    def hotfn_stderr_line(self, line: StderrLine) -> None:
+        """Keep one line."""
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append(line.text)
+
+
+async def run(spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[Case]) -> int:
+    """Run all, tell how each went, and return how many failed."""
+    log, failed = _Log(), 0
+    async with Manager(plugins=[log], max_starting=starting) as manager:
+        for case in cases:
+            log.lines.clear()
+            begin = manager.time()
+            answer = await _answer(manager, spec.replace(env={**spec.env, **case.env}), case, log)
+            wrong = list(faults(case, answer))
+            failed += bool(wrong)
+            click.echo(f"{'FAIL' if wrong else 'ok'}\t{case.name}\t{span_text(manager.time() - begin)}")
+            for line in wrong:
+                click.echo(f"\t{line}")
+    return failed
+
+
+async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log) -> Answer:
+    try:
+        reply = await manager.call(spec, case.body)
+    except CallError as fault:
+        return Answer(body=b"", error=fault.message, log=tuple(log.lines))
+    if case.err is not None:
+        await _said(log, case.err)
+    error = f"status {reply.status}: {reply.body[:500].decode(errors='replace')}" if reply.status >= 400 else ""
+    return Answer(body=reply.body, error=error, log=tuple(log.lines))
+
+
+async def _said(log: _Log, text: str) -> None:
+    """Wait until it is in the log, which may come a little later than the reply; not for long."""
+    for _ in range(int(_LOG_LATE / _LOOK)):
+        if text in "\n".join(log.lines):
+            return
+        await asyncio.sleep(_LOOK)
