@@ -20,6 +20,7 @@ _BUILT_IN = {
     "bench": "hotfn_core.cli.bench.command:bench",
     "plugins": "hotfn_core.cli.plugins:plugins",
     "check": "hotfn_core.cli.check:check",
+    "init": "hotfn_core.cli.start.command:init",
     "test": "hotfn_core.cli.trial.command:test",
     "gc": "hotfn_core.cli.gc:gc",
     "completion": "hotfn_core.cli.completion:completion",

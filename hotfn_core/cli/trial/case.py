@@ -17,9 +17,9 @@ _KEYS = ("name", "in", "out", "err", "env")
 class Case:
     """A call and what is expected of it.
 
-    `out` is the whole reply: text or, when the file has a table or a list there, JSON; None when anything will do. `err`
-    is a text that the error or the function's log must have, and makes a failed call the right one; None when the call
-    must be answered.
+    `out` is the whole reply: text or, when the file has a table or a list there, JSON; None when anything will do.
+    `err` is a text that the error or the function's log must have, and makes a failed call the right one; None when
+    the call must be answered.
     """
 
     name: str

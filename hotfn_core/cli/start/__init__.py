@@ -1,0 +1,1 @@
+"""`hotfn init`: a new function, with everything that it needs."""

@@ -1,0 +1,69 @@
+"""What `hotfn init` writes, by runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from hotfn_core.errors import ConfigError
+
+HELPER = "hotfn_function.py"
+
+
+class Runtime(NamedTuple):
+    """How functions of one kind are run: the words of their command, and the formats that they speak, the usual first.
+    `next` is what has to be done before the first call."""
+
+    command: tuple[str, ...]
+    formats: tuple[str, ...]
+    executable: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    "python": Runtime(("python3", "function.py"), ("http", "json", "default")),
+    "node": Runtime(("node", "function.js"), ("http",)),
+    "shell": Runtime(("sh", "function.sh"), ("default",), executable=("function.sh",)),
+    "c": Runtime(("./function",), ("http",), next=("make",)),
+}
+
+
+def files(name: str, runtime: str, spoken: str) -> dict[str, bytes]:
+    """Return the files of a new function by their names. Raises ConfigError."""
+    found = {one.name: one.read_bytes() for one in (resources.files(__package__) / "templates" / runtime).iterdir()}
+    if runtime == "python":
+        found[HELPER] = _helper()
+    found["func.yaml"] = _func_yaml(name, RUNTIMES[runtime], spoken).encode()
+    return dict(sorted(found.items()))
+
+
+def _helper() -> bytes:
+    spec = find_spec(HELPER.removesuffix(".py"))
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "a function in Python needs hotfn-function, which is not installed: pip install hotfn-function"
+        )
+    return Path(spec.origin).read_bytes()
+
+
+def _func_yaml(name: str, runtime: Runtime, spoken: str) -> str:
+    return f"""\
+# What hotfn knows of the function: hotfn run, hotfn test, hotfn bench. docs/configuration.md has all keys.
+name: {name}
+version: 0.0.1
+format: {spoken}
+# As a container: remove the next three lines, docker build -t {name}:0.0.1 .
+driver: local
+driver_options: {{cwd: .}}
+cmd: {" ".join(runtime.command)}
+
+tests:
+- name: greets the world
+  out: hello world
+- name: greets whoever is named
+  in: hotfn
+  out: hello hotfn
+"""

@@ -1,0 +1,27 @@
+// `answer` is the function. The rest is Node's own HTTP server on stdin and stdout: format "http".
+"use strict";
+const http = require("node:http");
+const { Duplex } = require("node:stream");
+
+console.log = console.error; // stdout carries replies only
+
+function answer(text) {
+  return `hello ${text.trim() || "world"}\n`;
+}
+
+const server = http.createServer((request, response) => {
+  const pieces = [];
+  request.on("data", (piece) => pieces.push(piece));
+  request.on("end", () => {
+    const reply = Buffer.from(answer(Buffer.concat(pieces).toString()));
+    response.writeHead(200, { "Content-Type": "text/plain; charset=utf-8", "Content-Length": reply.length });
+    response.end(reply);
+  });
+});
+server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0; // calls may be far apart
+server.maxRequestsPerSocket = 0;
+
+const wire = Duplex.from({ readable: process.stdin, writable: process.stdout });
+wire.setTimeout = wire.setNoDelay = wire.setKeepAlive = () => wire; // what a socket has beside a stream
+server.emit("connection", wire);
+process.stdin.on("end", () => process.exit(0));
