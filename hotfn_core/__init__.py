@@ -4,7 +4,7 @@ async with Manager() as manager:
     reply = await manager.call(FunctionSpec(name="echo", command=("cat",)), b"hello")
 """
 
-from .driver import Container, ContainerSpec, Driver, Receiver
+from .driver import Container, ContainerSpec, Driver, Receiver, SharingDriver
 from .errors import (
     BadReply,
     CallAborted,
@@ -33,7 +33,7 @@ from .errors import (
 from .hookspecs import CallReport, InstanceChange, StderrLine, hookimpl
 from .manager import Manager
 from .model import Call, Exit, FunctionSpec, Headers, Reply
-from .protocol import Connection, Event, IOProtocol, Limits, ReplyBody, ReplyEnd, ReplyHead
+from .protocol import Connection, Event, IOProtocol, Limits, Listening, ReplyBody, ReplyEnd, ReplyHead
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "InvalidCall",
     "LaunchFailed",
     "Limits",
+    "Listening",
     "LocalProtocolError",
     "Manager",
     "PluginError",
@@ -77,6 +78,7 @@ __all__ = [
     "ReplyHead",
     "ReplyTooLarge",
     "Saturated",
+    "SharingDriver",
     "ShuttingDown",
     "StderrLine",
     "TooLarge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .driver import Driver
+from .driver import Driver, SharingDriver
 from .errors import ConfigError, HotfnError, PluginError, said
 from .model import FunctionSpec
 from .protocol import IOProtocol
@@ -19,6 +19,7 @@ def check_function(spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> 
             field="min_instances",
         )
     _check_limits(spec, driver)
+    _check_meeting(spec, driver, protocol)
     try:
         driver.validate(spec)
     except HotfnError:
@@ -26,6 +27,20 @@ def check_function(spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> 
     except Exception as error:  # a stranger's driver that fails in its own way
         text = f'{spec.full_name}: the driver "{spec.driver}" failed in validate(): {said(error)}'
         raise PluginError(text) from error
+
+
+def _check_meeting(spec: FunctionSpec, driver: Driver, protocol: IOProtocol) -> None:
+    """Refuse copies that would listen where nobody can reach them."""
+    if protocol.listening is None:
+        return
+    if not isinstance(driver, SharingDriver):
+        raise ConfigError(
+            f'{spec.full_name}: copies that speak "{spec.format}" listen on a socket, and the driver "{driver.name}" '
+            f"cannot share a directory with them; take another driver or another format",
+            field="format",
+        )
+    if not protocol.hot:
+        raise PluginError(f'the IO protocol "{spec.format}" is wrong: copies that listen must be hot')
 
 
 def _check_limits(spec: FunctionSpec, driver: Driver) -> None:

@@ -17,6 +17,7 @@ from .errors import CallError, DriverError, InvalidCall, LocalProtocolError, Plu
 from .hookspecs import InstanceChange
 from .instance import Instance, Owner
 from .launcher import Launcher
+from .meeting import Places
 from .model import Call, FunctionSpec
 from .observers import Observers
 from .protocol import IOProtocol
@@ -30,7 +31,7 @@ class Host(Protocol):
     """What copies need of the manager.
 
     `clock` is in seconds and never goes back; `dice` draws from 0 to 1; `copies` numbers all copies of the manager;
-    `turns` are those of a driver, by its name.
+    `turns` are those of a driver, by its name, `places` where copies listen.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -38,6 +39,7 @@ class Host(Protocol):
     dice: Callable[[], float]
     copies: Iterator[int]
     observers: Observers
+    places: Places
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]: ...
 
@@ -85,7 +87,7 @@ class Copies:
         self._host = host
         self._spec = spec
         self._turns = host.turns(spec.driver)
-        self._launcher = Launcher(spec, driver, protocol, host.observers, host.clock)
+        self._launcher = Launcher(spec, driver, protocol, host.observers, host.clock, host.places)
         self.get = self._instances.get
 
     def launch(self, action: Launch, call: Call | None) -> None:

@@ -20,7 +20,9 @@ class ContainerSpec:
 
     `env` is complete but for what the driver itself adds (a PATH, say); it may hold secrets and is not in the
     repr. `memory` is in MB, `cpus` in cores, None for no limit. `instance` names this copy, `function` is
-    "app/name", `identity` the SHA-256 of the function's description.
+    "app/name", `identity` the SHA-256 of the function's description. `shared`, "" for none, is a directory of this
+    machine that the copy must find at `SharingDriver.shared_at` and may write to, whoever it runs as. It and the one
+    around it are this copy's alone and have the mode 0700: the driver opens them as far as that needs.
     """
 
     function: str
@@ -33,6 +35,7 @@ class ContainerSpec:
     cpus: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     best_effort: bool = False
+    shared: str = ""
 
 
 class Receiver(Protocol):
@@ -174,3 +177,12 @@ class Driver(ABC):
     async def aclose(self) -> None:
         """Let go of the engine. Every container has exited by then. Idempotent."""
         return None
+
+
+class SharingDriver(Driver):
+    """A driver that can give a copy a directory of this machine: `ContainerSpec.shared`.
+
+    Protocols whose copies listen on a socket need that. `shared_at` is where a copy sees it, "" for the same path.
+    """
+
+    shared_at: ClassVar[str] = ""

@@ -184,9 +184,20 @@ class Instance:
         self._stderr.feed(data, call.id if call is not None else "")
 
     def stdout_eof(self) -> None:
-        """No reply can come any more. A cold protocol waits for the exit code all the same."""
-        if self._hot and not self.closing:
+        """No more of a reply can come. A cold protocol waits for the exit code all the same."""
+        if not self._hot or self.closing:
+            return
+        if self.call is None:
             self._broken(RemoteProtocolError("it closed its stdout and kept running"), idle="protocol_error")
+            return
+        try:
+            end = self._collect(self._connection.stream_closed())
+            if end is None:
+                raise RemoteProtocolError("the protocol reports no end of a reply whose stream has ended")
+        except Exception as error:  # as in stdout_received
+            self._broken(error)
+            return
+        self._finish(end)
 
     def exited(self, exit: Exit) -> None:
         """The copy is gone. Its end may be what completes the reply."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from .driver import Container, ContainerSpec, Driver
+from .driver import Container, ContainerSpec, Driver, Receiver, SharingDriver
 from .environment import copy_environment
 from .errors import DriverError
 from .hookspecs import StderrLine
 from .instance import Instance, Owner
+from .meeting import Launch, Meeting, Places
 from .model import Call, FunctionSpec
 from .observers import Observers
 from .protocol import IOProtocol, Limits
@@ -34,10 +35,18 @@ def container_spec(
     )
 
 
+def _meeting(launch: Launch, driver: Driver, protocol: IOProtocol, places: Places) -> Meeting | None:
+    """Return how the streams meet of copies that listen; None for those with stdin and stdout."""
+    if protocol.listening is None:
+        return None
+    assert isinstance(driver, SharingDriver)  # see admission
+    return Meeting(launch, driver.shared_at, protocol, places)
+
+
 class Launcher:
     """Makes the copies of one function. Whatever a stranger's protocol or driver raises goes through."""
 
-    __slots__ = ("_clock", "_driver", "_observers", "_protocol", "_spec")
+    __slots__ = ("_clock", "_driver", "_meeting", "_observers", "_protocol", "_spec")
 
     def __init__(
         self,
@@ -46,12 +55,14 @@ class Launcher:
         protocol: IOProtocol,
         observers: Observers,
         clock: Callable[[], float],
+        places: Places,
     ) -> None:
         self._spec = spec
         self._driver = driver
         self._protocol = protocol
         self._observers = observers
         self._clock = clock
+        self._meeting = _meeting(self._begin, driver, protocol, places)
 
     def instance(self, owner: Owner, number: int, serial: int) -> Instance:
         """Make the copy that the rules call `number`, without a container yet. `serial` sets it apart from all others:
@@ -84,8 +95,17 @@ class Launcher:
         return time.time() + left
 
     async def launch(self, instance: Instance, spec: ContainerSpec) -> Container:
-        """Start the copy's container."""
-        container = await self._driver.launch(spec, instance)
+        """Start the copy's container, and wait until it listens where its protocol wants that."""
+        if self._meeting is None:
+            return await self._begin(spec, instance)
+        try:
+            return await self._meeting.launch(spec, instance)
+        except DriverError as error:
+            error.message += instance.last_words()
+            raise
+
+    async def _begin(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        container = await self._driver.launch(spec, receiver)
         if not isinstance(container, Container):
             raise DriverError(f'the driver "{self._spec.driver}" returned {container!r}, not a Container')
         return container

@@ -57,7 +57,7 @@ class Manager:
         self._leaving: dict[Supervisor, None] = {}  # older versions of registered functions, draining; in order
         self._totals: dict[str, FunctionStats] = {}  # of dropped supervisors of registered functions
         self._drivers = OpenDrivers(self.registry, max_starting)
-        self.turns = self._drivers.turns
+        self.turns, self.places = self._drivers.turns, self._drivers.places
         self._preparing = Preparing()
         self._protocols: dict[str, IOProtocol] = {}
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -1,4 +1,5 @@
-"""The drivers of one manager: made by name, opened once, swept behind that, closed together."""
+"""The drivers of one manager: made by name, opened once, swept behind that, closed together, and with them the
+directories that copies share with hotfn."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from .driver import Driver
 from .errors import ConfigError, said
 from .failures import not_in_time
+from .meeting import Places
 from .model import FunctionSpec
 from .registry import Registry
 from .startline import Turns
@@ -31,6 +33,7 @@ class OpenDrivers:
         self._max_starting = {name: _checked(name, most) for name, most in (max_starting or {}).items()}
         for name in self._max_starting:
             self._check_there(name)
+        self.places = Places()
         self._turns: dict[str, Turns] = {}
         self._made: dict[str, Driver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -93,6 +96,7 @@ class OpenDrivers:
                     await self._made[name].aclose()
             except Exception:  # one engine's trouble must not keep the others open
                 log.exception('the driver "%s" could not be closed', name)
+        await self.places.aclose()
 
     def _check_there(self, name: str) -> None:
         missing = self._registry.missing_driver(name)

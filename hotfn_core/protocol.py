@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
+from .errors import RemoteProtocolError
 from .model import Call, Exit, FunctionSpec
 
 
@@ -24,6 +25,21 @@ class Limits(NamedTuple):
 
     max_body: int = 64 * 1024 * 1024
     max_head: int = 64 * 1024
+
+
+class Listening(NamedTuple):
+    """How the streams meet when a copy is not talked to over stdin and stdout: it listens on a unix socket.
+
+    hotfn makes a fresh directory for each copy, tells the copy with `IOProtocol.listener_environment` where in it the
+    socket is to be, and connects to it as soon as it is there: the socket `name`, or a link of that name to one in the
+    same directory. A copy that does not listen `within` so many seconds of its start has failed. One connection carries
+    one call after another. hotfn closes it after `idle` to twice as many seconds without a call, and the next call gets
+    a new one, as it does when the copy has closed it. What the copy writes to stdout is then part of its log.
+    """
+
+    name: str = "lsnr.sock"
+    within: float = 5.0
+    idle: float = 1.0
 
 
 class ReplyHead(NamedTuple):
@@ -81,6 +97,14 @@ class Connection(ABC):
         of an incomplete reply is bounded by the limits.
         """
 
+    def stream_closed(self) -> Sequence[Event]:
+        """The copy has closed the stream of its replies and runs on. Return the events that complete its reply.
+
+        Called only while a call is running, and after it only when it has completed the reply: then a copy that listens
+        lives on, on another connection. Raises RemoteProtocolError when the reply is not complete, as this does.
+        """
+        raise RemoteProtocolError("it closed its stdout and kept running")
+
     @abstractmethod
     def receive_eof(self, exit: Exit) -> Sequence[Event]:
         """The copy has ended; nothing follows. Return the events that its end completes.
@@ -94,11 +118,13 @@ class IOProtocol(ABC):
     """A way to write calls and replies as bytes. Instances are shared by all functions and hold no state.
 
     `name` is what `format = "..."` names. `hot` says that one copy can serve many calls; the copy of a cold
-    protocol gets one call: its environment carries the call, its stdin is closed behind the body.
+    protocol gets one call: its environment carries the call, its stdin is closed behind the body. `listening` says
+    that its copies, which must be hot, listen on a socket: what is stdin and stdout elsewhere is the connection then.
     """
 
     name: ClassVar[str]
     hot: ClassVar[bool] = True
+    listening: ClassVar[Listening | None] = None
 
     @abstractmethod
     def connect(self, limits: Limits) -> Connection:
@@ -106,6 +132,13 @@ class IOProtocol(ABC):
 
     def environment(self, spec: FunctionSpec) -> Mapping[str, str]:
         """Return what this protocol adds to the environment of every copy. Nobody can override it."""
+        return {}
+
+    def listener_environment(self, path: str) -> Mapping[str, str]:
+        """Return what tells a copy that listens where its socket is to be. Nobody can override it.
+
+        `path` is absolute, as the copy sees it, and its directory is there. Asked only with `listening`.
+        """
         return {}
 
     def call_environment(self, call: Call, expires: float) -> Mapping[str, str]:

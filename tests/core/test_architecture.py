@@ -59,11 +59,12 @@ DIRECTION: dict[str, set[str]] = {
     "instance": CONTRACTS | {"actions", "stderr", "failures"},
     "pending": VALUES | {"hookspecs", "instance"},
     "observers": CONTRACTS | {"hookspecs", "registry"},
-    "opening": CONTRACTS | {"failures", "registry", "startline"},
+    "opening": CONTRACTS | {"failures", "registry", "startline", "meeting"},
     "preparing": CONTRACTS | {"launcher", "failures"},
     "arguments": VALUES,
     "admission": CONTRACTS | {"failures"},
-    "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers"},
+    "meeting": CONTRACTS | {"runtime"},
+    "launcher": CONTRACTS | {"hookspecs", "instance", "environment", "stderr", "observers", "meeting"},
 }
 DIRECTION["copies"] = set(DIRECTION) - {
     *("checks", "registry", "opening", "preparing", "arguments", "admission", "pending", "stats")
@@ -118,7 +119,8 @@ class Import(NamedTuple):
 
 
 def sources(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+    """Return the files of Python in a folder, without those that `hotfn init` writes for others."""
+    return sorted(path for path in folder.rglob("*.py") if not {"__pycache__", "templates"} & set(path.parts))
 
 
 def module_name(path: Path, package: Path) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
-from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
+from hotfn_core.driver import Container, ContainerSpec, Receiver, SharingDriver
 from hotfn_core.errors import ConfigError, DriverError, DriverUnavailable
 from hotfn_core.model import Exit, FunctionSpec
 
@@ -21,7 +22,7 @@ from .zygote import command
 from .zygote.pool import Zygotes
 
 
-class LocalDriver(Driver):
+class LocalDriver(SharingDriver):
     """Copies are subprocesses of this process, each the leader of a session and a process group of its own.
 
     `memory` is enforced as a limit of the address space of each process (RLIMIT_AS); `cpus` is not.
@@ -90,6 +91,8 @@ class LocalDriver(Driver):
             raise DriverUnavailable('the driver "local" is not open')
         zygotes = self._zygotes
         order = self._orders.make(spec)
+        if spec.shared and order.user is not None:
+            _hand_over(spec.shared, order.user)
         if order.zygote is not None:
             return self._container(zygotes, *await zygotes.start(order), receiver)
         entry = self._guardian.enter()
@@ -141,6 +144,15 @@ class LocalDriver(Driver):
         finally:
             await guardian.close()
             self._starter.close()
+
+
+def _hand_over(shared: str, user: int) -> None:
+    """Give a directory to the account that a copy runs as, and let it through to there."""
+    try:
+        Path(shared).parent.chmod(0o711)
+        os.chown(shared, user, -1)
+    except OSError as error:
+        raise DriverError(f"cannot give {shared} to the account {user}: {error.strerror}") from error
 
 
 def _of_dead_runtimes(found: list[reaper.Marked]) -> list[reaper.Marked]:

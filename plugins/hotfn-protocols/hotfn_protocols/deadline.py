@@ -1,4 +1,5 @@
-"""When hotfn gives up on a call, as the functions read it: RFC 3339 in UTC with exactly three digits of fraction."""
+"""When hotfn gives up on a call, as the functions read it: RFC 3339 in UTC, on stdin with exactly three digits of
+fraction."""
 
 from __future__ import annotations
 
@@ -14,6 +15,11 @@ def rfc3339_millis(moment: float) -> str:
     if not 0.0 <= moment < _LAST:
         moment = 0.0 if moment < 0.0 else _LAST  # before it is a number of milliseconds: an infinity has none
     return _text(int(moment * 1000.0 + 0.5))
+
+
+def rfc3339_seconds(moment: float) -> str:
+    """Write seconds since the epoch as `2018-01-30T16:52:39Z`, without the fraction."""
+    return f"{rfc3339_millis(moment)[:19]}Z"
 
 
 @lru_cache(maxsize=8)

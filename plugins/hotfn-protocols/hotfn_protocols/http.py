@@ -37,6 +37,8 @@ class HttpProtocol(IOProtocol):
 class HttpConnection(Connection):
     """Between calls `_method` is empty; with a call it is the method, and `_reader` is set once the head has come."""
 
+    _where: ClassVar[str] = "stdout"
+
     __slots__ = ("_blanks", "_encoder", "_head", "_limits", "_method", "_pending", "_raw", "_reader", "_usual")
 
     def __init__(self, limits: Limits) -> None:
@@ -69,7 +71,7 @@ class HttpConnection(Connection):
         if self._method:
             return self._read_heads(data)
         if data.strip(_BLANK):
-            raise unasked(data.lstrip(_BLANK))
+            raise unasked(data.lstrip(_BLANK), self._where)
         self._blanks.count(len(data))
         return ()
 
@@ -104,7 +106,7 @@ class HttpConnection(Connection):
             self._blanks.count(len(data) - len(held))
         if not held.startswith(PREFIX) and not PREFIX.startswith(held):
             self._blanks.check(begun(held))  # what is over the limit counts before what is behind it
-            raise not_a_reply(held, "an HTTP reply")
+            raise not_a_reply(held, "an HTTP reply", self._where)
         end = find_end(held, max(start, 0))
         if end < 0:
             self._blanks.check(len(held))
@@ -117,11 +119,15 @@ class HttpConnection(Connection):
 
     def _understand(self, raw: bytes) -> Head:
         if self._head is None or raw != self._raw:
-            self._head = head = parse(raw)
+            self._head = head = self._parse(raw)
             self._raw = raw
             plain = head.event.status >= 200 and head.event.status not in _EMPTY and not (head.chunked or head.closes)
             self._usual = len(raw) + head.length if plain and head.length else -1
         return self._head
+
+    def _parse(self, raw: bytes) -> Head:
+        """Read a complete head. Raises RemoteProtocolError."""
+        return parse(raw)
 
     def _reader_for(self, head: Head) -> BodyReader:
         if self._method == "HEAD" or head.event.status in _EMPTY:

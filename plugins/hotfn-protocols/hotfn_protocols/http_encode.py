@@ -55,14 +55,14 @@ def _head(request: Request) -> tuple[str, ...]:
     pairs.sort(key=lambda pair: pair[0])
     first = [("Host", request.host), ("User-Agent", agent), ("Content-Length", _HOLE)]
     lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in first + pairs)]
-    text = "\r\n".join([*lines, "", ""])
-    _check_encodable(text)
-    return tuple(text.split(_HOLE))
+    return tuple(checked_latin("\r\n".join([*lines, "", ""])).split(_HOLE))
 
 
-def _check_encodable(text: str) -> None:
+def checked_latin(text: str) -> str:
+    """Return the text. Raises LocalProtocolError for what no header can hold."""
     try:
         text.encode("latin-1")
     except UnicodeEncodeError as error:
         culprit = text[error.start : error.end]
         raise LocalProtocolError(f"{culprit!r} cannot be sent in an HTTP header; percent-encode it") from None
+    return text

@@ -41,16 +41,15 @@ class Blanks:
         return stray
 
 
-def unasked(data: bytes) -> RemoteProtocolError:
+def unasked(data: bytes, where: str = "stdout") -> RemoteProtocolError:
     """Return the error for bytes that came while no call was running."""
-    return RemoteProtocolError(f"the function wrote {shown(data)} to stdout while no call was running")
+    return RemoteProtocolError(f"the function wrote {shown(data)} to {where} while no call was running")
 
 
-def not_a_reply(data: bytes | bytearray, wanted: str) -> RemoteProtocolError:
+def not_a_reply(data: bytes | bytearray, wanted: str, where: str = "stdout") -> RemoteProtocolError:
     """Return the error for bytes that came in place of a reply."""
-    return RemoteProtocolError(
-        f"the function wrote {shown(data)} to stdout where {wanted} was expected; what is no reply belongs on stderr"
-    )
+    hint = "; what is no reply belongs on stderr" if where == "stdout" else ""
+    return RemoteProtocolError(f"the function wrote {shown(data)} to {where} where {wanted} was expected{hint}")
 
 
 def shown(data: bytes | bytearray) -> str:
