@@ -17,7 +17,7 @@ class Wire:
     all that was sent; not for `close`, and never from inside of `write`.
     """
 
-    __slots__ = ("_closed", "_fd", "_loop", "_queue", "_reading", "_received", "held", "used")
+    __slots__ = ("_closed", "_fd", "_loop", "_lost", "_queue", "_reading", "_received", "held", "used")
 
     def __init__(
         self, loop: AbstractEventLoop, fd: int, received: Callable[[bytes], None], closed: Callable[[bool], None]
@@ -32,13 +32,17 @@ class Wire:
         self._closed = closed
         self._queue: deque[memoryview] = deque()
         self._reading = False
+        self._lost = False  # some of what was written can never have been read
         self.resume()
 
     def write(self, data: bytes) -> None:
         """Send, and hold what is not taken at once. Never blocks and never raises."""
         if self._fd < 0:
             return
-        done = 0 if self._queue else self._push(data)
+        try:
+            done = 0 if self._queue else os.write(self._fd, data)
+        except OSError as error:
+            done = self._not_taken(error, data)
         if done < len(data):
             self._hold(data, done)
 
@@ -89,21 +93,21 @@ class Wire:
         if data:
             self._received(data)
         else:
-            self._end(read_all=not self._queue)
+            self._end(read_all=not (self._lost or self._queue))
 
     def _end(self, *, read_all: bool) -> None:
         if self._fd >= 0:
             self.close()
             self._closed(read_all)
 
-    def _push(self, data: bytes | memoryview) -> int:
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
+    def _not_taken(self, error: OSError, data: bytes | memoryview) -> int:
+        """Return how much of the data needs no further thought."""
+        if isinstance(error, BlockingIOError):
             return 0
-        except OSError:  # EPIPE: closed already; what the copy wrote before that is read first
-            self._loop.call_soon(self._broken)
-            return len(data)
+        # EPIPE: it was closed already. What the copy wrote before that is read first.
+        self._lost = True
+        self._loop.call_soon(self._broken)
+        return len(data)
 
     def _broken(self) -> None:
         """It takes nothing any more: pass on what the copy had written before, and tell."""
@@ -126,7 +130,10 @@ class Wire:
 
     def _writable(self) -> None:
         first = self._queue[0]
-        done = self._push(first)
+        try:
+            done = os.write(self._fd, first)
+        except OSError as error:
+            done = self._not_taken(error, first)
         self.held -= done
         if done < len(first):
             self._queue[0] = first[done:]

@@ -36,7 +36,7 @@ def _status(headers: Sequence[tuple[str, str]]) -> int:
     """Return the status that the function means: 200 without a word, or with one that is no status."""
     text = next((value for name, value in headers if name.lower() == _STATUS), "")
     number = int(text) if text.isascii() and text.isdigit() and len(text) == 3 else 0
-    return number if number >= 100 else 200
+    return max(number, 200)  # what is below is said in front of a reply, not by one
 
 
 def _for_caller(headers: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from hotfn_core.errors import RemoteProtocolError
 from hotfn_core.model import Call
 from hotfn_core.protocol import Connection, Event, IOProtocol, Limits, Listening
 from hotfn_protocols.http import HttpConnection
+from hotfn_protocols.http_body import BodyReader
 from hotfn_protocols.http_head import Head
 
 from .encode import Encoder
@@ -57,6 +58,9 @@ class HttpStreamConnection(HttpConnection):
         if self._reader is not None:
             return self._reader.missing
         return "the rest of the head of its reply" if self._pending else "its reply"
+
+    def _reader_for(self, head: Head) -> BodyReader:
+        return self._framed(head)  # whatever status the function means: that of the exchange has a body
 
     def _parse(self, raw: bytes) -> Head:
         return parse_reply(raw)

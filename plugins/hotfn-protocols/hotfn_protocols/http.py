@@ -132,6 +132,10 @@ class HttpConnection(Connection):
     def _reader_for(self, head: Head) -> BodyReader:
         if self._method == "HEAD" or head.event.status in _EMPTY:
             return Sized(0, self._limits)
+        return self._framed(head)
+
+    def _framed(self, head: Head) -> BodyReader:
+        """Choose by what the head says of the body's end."""
         if head.chunked:
             return Chunked(self._limits)
         if head.length is None and head.closes:
