@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hotfn_core import Call, Connection, Exit, Limits, LocalProtocolError, RemoteProtocolError, ReplyTooLarge
 from hotfn_core.protocol import ReplyBody, ReplyEnd, ReplyHead
 from hotfn_core.testing.check_protocol import Outcome, play
-from hotfn_protocols.json import ESCAPED, JsonProtocol
+from hotfn_protocols.json import JsonProtocol
 from hotfn_protocols.json_scan import MAX_DEPTH, ObjectEnd
+from hotfn_protocols.object_stream import ESCAPED
 
 EXPIRES = 1517331159.786
 CALL = Call("123", b"hello", (("X-A", "b"),), "POST", "http://h/r/myapp/hot?x=1", "text/plain")

@@ -1,3 +1,3 @@
-"""The IO protocols `default` (cold), `http` and `json`, as a plugin of hotfn."""
+"""The IO protocols `default` (cold), `http`, `json` and `cloudevent`, as a plugin of hotfn."""
 
 __version__ = "0.1.0"

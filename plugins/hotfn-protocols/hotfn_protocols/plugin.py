@@ -1,4 +1,4 @@
-"""What hotfn loads: the factories of the three protocols.
+"""What hotfn loads: the factories of the protocols.
 
 Each protocol is imported when it is first asked for, so that a command that needs none pays for none of the parsers.
 """
@@ -13,8 +13,8 @@ from hotfn_core.protocol import IOProtocol
 
 @hookimpl
 def hotfn_register_protocols() -> Mapping[str, Callable[[], IOProtocol]]:
-    """Bring `default`, `http` and `json`."""
-    return {"default": make_default, "http": make_http, "json": make_json}
+    """Bring `default`, `http`, `json` and `cloudevent`."""
+    return {"default": make_default, "http": make_http, "json": make_json, "cloudevent": make_cloudevent}
 
 
 def make_default() -> IOProtocol:
@@ -36,3 +36,10 @@ def make_json() -> IOProtocol:
     from .json import JsonProtocol
 
     return JsonProtocol()
+
+
+def make_cloudevent() -> IOProtocol:
+    """Make the hot protocol that writes calls as events, in lines of JSON."""
+    from .cloudevent import CloudEventProtocol
+
+    return CloudEventProtocol()
