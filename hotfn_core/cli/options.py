@@ -81,7 +81,9 @@ _WHICH = (
     click.option(
         "--image", metavar="IMAGE", help="The container image. Implies --driver docker without a configuration."
     ),
-    click.option("--format", metavar="NAME", help="The IO protocol: default (a new copy for each call), http, json."),
+    click.option(
+        "--format", metavar="NAME", help="The IO protocol: default (a new copy for each call), http, json, cloudevent."
+    ),
     click.option(
         "-e",
         "--env",

@@ -122,10 +122,11 @@ class TestPlugins:
     def test_as_json(self, hotfn: Run) -> None:
         health = json.loads(hotfn("plugins", "--json").stdout)
         kinds = {one["name"]: one["kind"] for one in health["protocols"]}
-        assert {name: kinds[name] for name in ("default", "http", "json")} == {
+        assert {name: kinds[name] for name in ("default", "http", "json", "cloudevent")} == {
             "default": "cold",
             "http": "hot",
             "json": "hot",
+            "cloudevent": "hot",
         }
         [local] = [one for one in health["drivers"] if one["name"] == "local"]
         assert local.pop("about").startswith("Linux ")

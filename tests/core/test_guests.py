@@ -72,6 +72,18 @@ def test_json(command: tuple[str, ...]) -> None:
     assert script == {"body": "no", "protocol": {"status_code": 404, "headers": {"x": ["1"]}}}
 
 
+@pytest.mark.parametrize("command", [SCRIPTED, ONE_FILE], ids=["file", "one text"])
+def test_cloudevent(command: tuple[str, ...]) -> None:
+    told = {"extensions": {"protocol": {"method": "PUT", "request_url": "/a", "headers": {"X": ["1"]}}}, "eventID": "1"}
+    events = [told, told | {"data": "h\u00e4llo\n"}, told | {"data": {"status": 404, "report": ["request"]}}]
+    data = "".join(json.dumps(event) + "\n" for event in events)
+    nothing, hello, script = replies(run(command, "cloudevent", data.encode()))
+    assert (nothing["data"], hello["data"]) == ("", "h\u00e4llo\n")
+    assert script["extensions"] == {"protocol": {"status_code": 404, "headers": {}}}
+    request = {"method": "PUT", "url": "/a", "headers": [["X", "1"]], "id": "1"}
+    assert json.loads(script["data"])["request"] == request
+
+
 def test_default() -> None:
     assert run(SCRIPTED, "default", b"hello").stdout == b"hello"
     result = run(SCRIPTED, "default", b'{"body": "x", "exit_after": 3}')

@@ -11,7 +11,7 @@ from hotfn_core import FunctionSpec, InvalidCall, Manager
 
 from .conftest import Run, script, scripted
 
-HOT = ["http", "json"]
+HOT = ["http", "json", "cloudevent"]
 
 
 @pytest.mark.parametrize("wire", HOT)
@@ -103,25 +103,43 @@ def test_a_cold_function_may_answer_without_reading_its_input(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("wire", ["default", "http", "json"])
+@pytest.mark.parametrize("wire", ["default", *HOT])
 def test_bodies_arrive_and_return_whole(run: Run, wire: str) -> None:
     bodies = [b"", b"plain", "grüße, 世界 🎈".encode(), b"\n\n", b'{"not": "a script"', b"x" * 1_048_576]
-    if wire != "json":
+    if wire in {"default", "http"}:
         bodies += [bytes(range(256)) * 40, b"\xff\xfe", b"\0"]
 
     async def main() -> None:
         async with Manager() as manager:
             spec = scripted(wire)
             for body in bodies:
-                assert (await manager.call(spec, body)).body == body
+                assert (await manager.call(spec, body, content_type="text/plain")).body == body
 
     run(main())
 
 
-def test_json_refuses_what_it_would_damage(run: Run) -> None:
+def test_an_event_goes_in_and_an_event_comes_out(run: Run) -> None:
+    event = {"eventID": "7", "source": "/orders", "mine": 1, "data": {"status": 202, "report": ["request"]}}
+
     async def main() -> None:
         async with Manager() as manager:
-            spec = scripted("json")
+            kind = {"content_type": "application/cloudevents+json"}
+            reply = await manager.call(scripted("cloudevent"), json.dumps(event).encode(), **kind)
+            plain = await manager.call(scripted("cloudevent"), b"hello", content_type="text/plain")
+        assert (reply.status, reply.headers["content-type"]) == (202, kind["content_type"])
+        answer = json.loads(reply.body)
+        assert json.loads(answer["data"])["request"]["id"] == "7"
+        assert answer["extensions"] == {"protocol": {"status_code": 202, "headers": {}}}
+        assert (plain.body, plain.instance) == (b"hello", reply.instance)
+
+    run(main())
+
+
+@pytest.mark.parametrize("wire", ["json", "cloudevent"])
+def test_a_text_format_refuses_what_it_would_damage(run: Run, wire: str) -> None:
+    async def main() -> None:
+        async with Manager() as manager:
+            spec = scripted(wire)
             before = await manager.call(spec, script())
             with pytest.raises(InvalidCall, match="http"):
                 await manager.call(spec, b"\xff\xfe")

@@ -28,7 +28,7 @@ from hotfn_core import (
 
 from .conftest import Run, alive, open_files, script, scripted
 
-HOT = ["http", "json"]
+HOT = ["http", "json", "cloudevent"]
 
 
 async def pid_of(manager: Manager, spec: FunctionSpec) -> int:

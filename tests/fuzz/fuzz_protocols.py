@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of what the IO protocols read, with atheris.
 
-    python tests/fuzz/fuzz_protocols.py [--seconds 60] [http json default]
+    python tests/fuzz/fuzz_protocols.py [--seconds 60] [http json cloudevent default]
 
 The first two bytes of an input choose the call and the cuts, the rest is what the function writes. Whole, byte by byte
 and cut, it must come to the same, with no exception but RemoteProtocolError, within the limits. A finding is printed
@@ -24,7 +24,7 @@ from hotfn_protocols.plugin import hotfn_register_protocols
 
 PROTOCOLS = hotfn_register_protocols()  # factories: nothing else of the plugin is imported yet
 LIMITS = Limits(max_body=64, max_head=200)
-CALLS = [Call("1"), Call("1", method="HEAD"), Call("1", body=b"x", headers=(("X", "y"),))]
+CALLS = [Call("1"), Call("1", method="HEAD"), Call("1", body=b"{}", content_type="application/cloudevents+json")]
 EXITS = [None, Exit(code=0), Exit(code=1), Exit(signal=9)]
 
 TOKENS = {
@@ -41,6 +41,11 @@ TOKENS = {
         rb"\ud83d\ude00",
         rb"\"", rb"\\", b"null", b"-1.5e3", b"}}", b"]}", b"[[[[", b"{}\n{}", b"\xc3\xbc", b",",
     ],
+    "cloudevent": [
+        b'"data":', b'"contentType":"application/json"', b'"extensions":{"protocol":{', b'"status_code":418',
+        b'"headers":{"X":["y"]}', b'"protocol":', rb"\u00fc", rb"\ud83d\ude00", rb"\"", b"null", b"-1.5e3",
+        b"}}", b"]}", b"{}\n{}", b"\xc3\xbc", b",",
+    ],
     "default": [b"\0", b"\n"],
 }  # fmt: skip
 SEEDS = {
@@ -52,6 +57,10 @@ SEEDS = {
     "json": [
         rb'{"body":"a\"\u00fc","content_type":"a/b","protocol":{"status_code":418,"headers":{"X":["y"]}}}' + b"\n",
         b'{"body":{"a":[1,2]},"status_code":500,"headers":{"x":"y"}}',
+    ],
+    "cloudevent": [
+        rb'{"contentType":"a/b","data":"a\"\u00fc","extensions":{"protocol":{"status_code":418,"headers":{"X":["y"]}}}}',
+        b'{"contentType":"application/json","data":{"a":[1,2]},"protocol":{"status_code":500}}',
     ],
     "default": [b"hello"],
 }

@@ -6,11 +6,13 @@ import pytest
 
 from hotfn_core import Call, Exit
 from hotfn_core.testing.check_protocol import ReplySample, check_protocol
+from hotfn_protocols.cloudevent import CloudEventProtocol
 from hotfn_protocols.default import DefaultProtocol
 from hotfn_protocols.http import HttpProtocol
 from hotfn_protocols.json import JsonProtocol
 
 CALL = Call("01C5CTJ6QR0000000000000000", b"sample", (("X-Sample", "one"),))
+EVENT_CALL = CALL._replace(content_type="text/plain")
 REFUSED = [
     CALL._replace(id="a\nb"),
     CALL._replace(method="G T"),
@@ -74,6 +76,32 @@ JSON = [
     ReplySample(wire=b'{"body":"%s"}' % (b"0123456789" * 100), body=b"0123456789" * 100),
 ]  # fmt: skip
 
+EVENTS = [
+    ReplySample(
+        wire=rb'{"data":"h\u00e9\"}{","contentType":"a/b","extensions":{"protocol":{"status_code":418,'
+        rb'"headers":{"X":["y","z"]}}}}',
+        status=418,
+        headers=[("X", "y"), ("X", "z"), ("Content-Type", "a/b")],
+        body='h\u00e9"}{'.encode(),
+        call=EVENT_CALL,
+    ),
+    ReplySample(wire=b"{}", headers=[], call=EVENT_CALL),
+    ReplySample(
+        wire=b'{"data":{"a":[1,2,"}"]},\n"protocol":{"status_code":500,"headers":{"content-length":"9"}\n}}',
+        status=500,
+        headers=[],
+        body=b'{"a":[1,2,"}"]}',
+        call=EVENT_CALL,
+    ),
+    ReplySample(wire=b'{"data":"%s"}' % (b"0123456789" * 100), body=b"0123456789" * 100, call=EVENT_CALL),
+    ReplySample(
+        wire=b'{"data":[1, 2]}',
+        headers=[("Content-Type", "application/cloudevents+json")],
+        body=b'{"data":[1,2]}',
+        call=EVENT_CALL._replace(body=b"{}", content_type="application/cloudevents+json"),
+    ),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("seed", range(2))
 class TestConformance:
@@ -94,6 +122,11 @@ class TestConformance:
         bad = [b"x", b"[", b"\n\n<", b"{]}", b'{"status_code":99}', b'{"body":\xff}', b"{" * 1000]
         refused = [*REFUSED, CALL._replace(body=b"\xff")]
         check_protocol(JsonProtocol(), JSON, bad=bad, refused=refused, blanks=[b"\n", b" \t\r\n"], seed=seed)
+
+    def test_cloudevent(self, seed: int) -> None:
+        bad = [b"x", b"[", b"\n\n<", b"{]}", b'{"protocol":{"status_code":99}}', b'{"data":\xff}', b"{" * 1000]
+        refused = [*REFUSED, CALL, EVENT_CALL._replace(body=b"\xff")]
+        check_protocol(CloudEventProtocol(), EVENTS, bad=bad, refused=refused, blanks=[b"\n", b" \t\r\n"], seed=seed)
 
     def test_default(self, seed: int) -> None:
         bodies = [b"", b"hello", b"\0\xff\r\n" * 400]

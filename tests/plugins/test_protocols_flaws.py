@@ -10,11 +10,12 @@ import pytest
 from hotfn_core import Call, Connection, FunctionSpec, IOProtocol, Limits, RemoteProtocolError, ReplyTooLarge
 from hotfn_core.protocol import ReplyEnd, ReplyHead
 from hotfn_core.testing.check_protocol import Outcome, play
+from hotfn_protocols.cloudevent import CloudEventProtocol
 from hotfn_protocols.default import DefaultProtocol
 from hotfn_protocols.http import HttpProtocol
 from hotfn_protocols.json import JsonProtocol
 
-CALL = Call("1", b"hello", (), "POST", "http://h/a")
+CALL = Call("1", b"hello", (), "POST", "http://h/a", "text/plain")
 
 
 def http_reply(body: bytes, status: int = 200, *fields: str) -> bytes:
@@ -30,11 +31,17 @@ def json_reply(body: bytes, status: int = 200, *fields: str) -> bytes:
     return json.dumps({"body": body.decode(), "protocol": {"status_code": status, "headers": headers}}).encode()
 
 
+def event_reply(body: bytes, status: int = 200, *fields: str) -> bytes:
+    reply = json.loads(json_reply(body, status, *fields))
+    return json.dumps({"data": reply["body"], "extensions": {"protocol": reply["protocol"]}}).encode()
+
+
 Reply = Callable[..., bytes]
 
 HOT = [
     pytest.param(HttpProtocol(), http_reply, id="http"),
     pytest.param(JsonProtocol(), json_reply, id="json"),
+    pytest.param(CloudEventProtocol(), event_reply, id="cloudevent"),
 ]
 hot = pytest.mark.parametrize(("protocol", "reply"), HOT)
 
@@ -100,13 +107,15 @@ def test_w16_method_and_path_arrive() -> None:
     assert written(HttpProtocol(), call).startswith(b"PUT /a?b=c HTTP/1.1\r\n")
     protocol = json.loads(written(JsonProtocol(), call))["protocol"]
     assert (protocol["method"], protocol["request_url"]) == ("PUT", "http://localhost/a?b=c")
+    protocol = json.loads(written(CloudEventProtocol(), call))["extensions"]["protocol"]
+    assert (protocol["method"], protocol["request_url"]) == ("PUT", "http://localhost/a?b=c")
     env = DefaultProtocol().call_environment(call, 1.5)
     assert (env["FN_METHOD"], env["FN_REQUEST_URL"]) == ("PUT", "http://localhost/a?b=c")
 
 
 def test_w16_the_configuration_is_not_among_the_headers() -> None:
     spec = FunctionSpec(name="x", command=("x",), env={"SECRET": "hidden"})
-    for protocol in (HttpProtocol(), JsonProtocol(), DefaultProtocol()):
+    for protocol in (HttpProtocol(), JsonProtocol(), CloudEventProtocol(), DefaultProtocol()):
         assert protocol.environment(spec) == {}  # nothing of it goes through the protocol at all
         assert b"hidden" not in written(protocol, CALL)
 

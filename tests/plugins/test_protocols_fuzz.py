@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hotfn_core import Call, Connection, Exit, IOProtocol, Limits, RemoteProtocolError
 from hotfn_core.testing.check_protocol import Outcome, play
+from hotfn_protocols.cloudevent import CloudEventProtocol
 from hotfn_protocols.default import DefaultProtocol
 from hotfn_protocols.http import HttpProtocol
 from hotfn_protocols.json import JsonProtocol
@@ -31,6 +32,7 @@ JSON = [
     b'"protocol":{', b"{}",
     b'"headers":{"X":["y"]}', b'"content_type":"a/b"', b" ", b"\n", rb"\u00fc", rb"\ud800", b"\xff", b"x" * 60,
 ]  # fmt: skip
+EVENTS = [*JSON, b'"data":', b'"extensions":{', b'"contentType":"application/json"', b'"protocol":{"status_code":201}']
 
 
 def stream(tokens: list[bytes]) -> st.SearchStrategy[bytes]:
@@ -41,6 +43,7 @@ def stream(tokens: list[bytes]) -> st.SearchStrategy[bytes]:
 STREAMS = [
     pytest.param(HttpProtocol(), stream(HTTP), id="http"),
     pytest.param(JsonProtocol(), stream(JSON), id="json"),
+    pytest.param(CloudEventProtocol(), stream(EVENTS), id="cloudevent"),
     pytest.param(DefaultProtocol(), stream(JSON), id="default"),
 ]
 EXITS = st.sampled_from([None, Exit(code=0), Exit(code=1), Exit(signal=9), Exit()])
@@ -71,7 +74,7 @@ def test_the_same_however_it_is_cut(
     assert whole.end is not None or type(whole.error) is type(pieces.error)
 
 
-@pytest.mark.parametrize(("protocol", "streams"), STREAMS[:2])
+@pytest.mark.parametrize(("protocol", "streams"), STREAMS[:3])
 @given(data=st.data())
 def test_a_conversation_never_gives_one_call_two_replies(
     protocol: IOProtocol, streams: st.SearchStrategy[bytes], data: st.DataObject

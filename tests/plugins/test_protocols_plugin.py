@@ -14,12 +14,13 @@ from hotfn_protocols import plugin
 
 def test_they_come_by_the_entry_point() -> None:
     registry = Registry()
-    assert {"default", "http", "json"} <= set(registry.protocols)
+    assert {"default", "http", "json", "cloudevent"} <= set(registry.protocols)
     (info,) = [info for info in registry.plugins if info.distribution == "hotfn-protocols"]
-    assert (info.name, info.protocols, info.problems) == ("protocols", ("default", "http", "json"), [])
+    assert (info.name, info.problems) == ("protocols", [])
+    assert info.protocols == ("default", "http", "json", "cloudevent")
 
 
-@pytest.mark.parametrize(("name", "hot"), [("default", False), ("http", True), ("json", True)])
+@pytest.mark.parametrize(("name", "hot"), [("default", False), ("http", True), ("json", True), ("cloudevent", True)])
 def test_each_is_made_by_its_name(name: str, hot: bool) -> None:
     protocol = Registry([plugin], entry_points=False).protocol(name)
     assert isinstance(protocol, IOProtocol)

@@ -1,6 +1,6 @@
 r"""A function that does what its call tells it to: for tests of drivers, protocols and of hotfn as a whole.
 
-    python3 guest.py          speaks the format that FN_FORMAT names: default, http, json, or raw
+    python3 guest.py          speaks the format that FN_FORMAT names: default, http, json, cloudevent, or raw
 
 `raw` echoes stdin to stdout until stdin ends. In the others the body of a call is a script, a JSON object with any
 of these keys, performed in this order; a body that is no JSON object is sent back as it came.

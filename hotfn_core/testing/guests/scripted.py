@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .wires import Call, Default, Http, Input, Json, Reply, text, write
+from .wires import Call, CloudEvent, Default, Http, Input, Json, Reply, text, write
 
 TYPE_CHECKING = False  # importing `typing` takes as long as Python's own start
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .wires import Pairs
 
     Script = dict[str, Any]
+    Wire = Default | Http | Json | CloudEvent
 
 
 class State:
@@ -29,7 +30,7 @@ class State:
 
 
 STATE = State()
-WIRES: dict[str, type[Default | Http | Json]] = {"default": Default, "http": Http, "json": Json}
+WIRES: dict[str, type[Wire]] = {"default": Default, "http": Http, "json": Json, "cloudevent": CloudEvent}
 
 
 def sleep(seconds: float) -> None:
@@ -224,7 +225,7 @@ def parse(body: bytes) -> Script | None:
         return None
 
 
-def serve(wire: Default | Http | Json) -> None:
+def serve(wire: Wire) -> None:
     """Answer calls until stdin ends."""
     stdin = Input()
     while (call := wire.read(stdin)) is not None:

@@ -141,3 +141,26 @@ class Json:
             headers.setdefault(name, []).append(value)
         message = {"body": reply.body.decode(), "protocol": {"status_code": reply.status, "headers": headers}}
         return json.dumps(message).encode() + b"\n"
+
+
+class CloudEvent:
+    """A line of JSON with an event for a call, one for a reply."""
+
+    def read(self, stdin: Input) -> Call | None:
+        line = stdin.line()
+        if not line:
+            return None
+        import json
+
+        event = json.loads(line)
+        protocol, data = event["extensions"]["protocol"], event.get("data", "")
+        body = data if isinstance(data, str) else json.dumps(data)
+        headers = [(name, value) for name, values in protocol["headers"].items() for value in values]
+        return Call(body.encode(), protocol["method"], protocol["request_url"], headers, event["eventID"])
+
+    def frame(self, reply: Reply) -> bytes:
+        import json
+
+        message = json.loads(Json().frame(reply))
+        event = {"cloudEventsVersion": "0.1", "data": message["body"], "extensions": {"protocol": message["protocol"]}}
+        return json.dumps(event).encode() + b"\n"
