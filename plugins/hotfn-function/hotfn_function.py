@@ -131,7 +131,7 @@ def serve(handler: "Handler", format: "str | None" = None) -> None:  # noqa: A00
     """Answer calls until there are no more, then return.
 
     `handler` gets each Call and returns bytes, text, a dict or list (sent as JSON), a Reply, or None for an empty body;
-    it may be a coroutine function. What it raises is written to the log and answered with status 500 and its message.
+    it may be a coroutine function, or return anything awaitable. What it raises is written to the log and answered with status 500 and its message.
     `format` stands in for FN_FORMAT.
 
     Call it once. From then on stdout is the log, and stdin is empty.
@@ -154,32 +154,55 @@ class _Answerer:
     """Calls the handler and makes a whole answer of whatever comes of it."""
 
     def __init__(self, handler: "Handler") -> None:
-        self.handler: Callable[[Call], Answer] = handler  # type: ignore[assignment]  # a coroutine function is wrapped below
+        self.handler: Callable[[Call], Any] = handler
+        self._run: Callable[[Any], Any] | None = None
         code = getattr(getattr(handler, "__func__", handler), "__code__", None)
         if code is not None and code.co_flags & 0x80:  # a coroutine function
-            import asyncio
-
-            run, work = asyncio.new_event_loop().run_until_complete, handler
-            self.handler = lambda call: run(work(call))  # type: ignore[arg-type]  # its flag says that this is awaitable
+            self._loop()  # importing asyncio is part of the start, not of the first call
 
     def __call__(self, call: Call) -> "Whole":
         try:
             answer = self.handler(call)
             if answer.__class__ is bytes:
                 return 200, [], answer
+            if hasattr(answer, "__await__"):
+                answer = self._loop()(answer)
             return _whole(answer)
-        except Exception as error:  # the handler's own, whatever it is: the next call finds the function alive
-            return self._failed(error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # the handler's own, a cancelled task too: the function lives on
+            return _failed(error)
 
-    def _failed(self, error: "Exception") -> "Whole":
-        status = getattr(error, "status", 500)
-        if not (isinstance(status, int) and 400 <= status < 600):
-            status = 500
-        if status >= 500:
-            sys.excepthook(type(error), error, error.__traceback__)
-            _flush()
-        text = str(error) or type(error).__name__
-        return status, [("Content-Type", "text/plain; charset=utf-8")], text.encode("utf-8", "replace")
+    def _loop(self) -> "Callable[[Any], Any]":
+        """Return what runs an awaitable to its end, on one loop for all calls."""
+        if self._run is None:
+            import asyncio
+
+            self._run = asyncio.new_event_loop().run_until_complete
+        return self._run
+
+
+def _failed(error: BaseException) -> "Whole":
+    text, status = type(error).__name__, 500
+    try:
+        told = getattr(error, "status", 500)
+        if isinstance(told, int) and 400 <= told < 600:
+            status = int(told)
+        text = str(error) or text
+    except Exception:  # noqa: S110 - an error that cannot be told, whatever the reason, is one all the same
+        pass
+    if status >= 500:
+        _log(error)
+    return status, [("Content-Type", "text/plain; charset=utf-8")], text.encode("utf-8", "replace")
+
+
+def _log(error: BaseException) -> None:
+    told = type(error), error, error.__traceback__
+    try:
+        sys.excepthook(*told)
+    except Exception:  # a hook of the function's own that fails, in any way
+        sys.__excepthook__(*told)
+    _flush()
 
 
 def _whole(answer: "Answer") -> "Whole":
@@ -217,8 +240,15 @@ def _pairs(headers: "Mapping[str, str] | Pairs") -> "list[tuple[str, str]]":
 
 def _fits(name: str, value: str) -> bool:
     """Whether it can be written on a line of its own without meaning anything else."""
-    plain = name.isascii() and name.isprintable() and name and not any(one in name for one in " :")
-    return bool(plain) and not any(one in value for one in "\r\n\0")
+    plain = 0 < len(name) <= 256 and name.isascii() and name.translate(_MARKS).isalnum()
+    return plain and (value.isprintable() or not any(map(_breaks, value)))
+
+
+_MARKS = {ord(mark): "x" for mark in "!#$%&'*+-.^_`|~"}  # of a name, besides letters and digits
+
+
+def _breaks(char: str) -> bool:
+    return (char < " " and char != "\t") or char == "\x7f" or "\ud800" <= char <= "\udfff"
 
 
 def _typed(headers: "list[tuple[str, str]]", kind: str) -> "list[tuple[str, str]]":
@@ -240,12 +270,12 @@ def _text(raw: "bytes | str") -> str:
 
 def _take_streams() -> "tuple[int, int]":
     """Return descriptors that only calls and replies go through; stdin is empty from now on, and stdout the log."""
-    _flush()
     source, sink = os.dup(0), os.dup(1)  # not inherited by child processes
     empty = os.open("/dev/null", os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
     os.dup2(2, 1)
+    _flush()  # what was printed before this belongs to the log as well
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)  # a log that comes late belongs to another call
@@ -297,6 +327,21 @@ class _Source:
         taken, self.data = self.data[:size], self.data[size:]
         return taken
 
+    def whole_line(self) -> bytes:
+        """Return a line of any size, b"" at the end of the stream. Raises SystemExit when it ends within the line."""
+        pieces: list[bytes] = []
+        piece = self.data or os.read(self.fd, PIECE)
+        while not (end := piece.find(b"\n") + 1):
+            if not piece:
+                if b"".join(pieces).strip():
+                    raise SystemExit("hotfn_function: the stream of calls ended in the middle of one")
+                return b""
+            pieces.append(piece)
+            piece = os.read(self.fd, PIECE)
+        self.data = piece[end:]
+        pieces.append(piece[:end])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     def line(self) -> bytes:
         """Return a line without its end."""
         while (end := self.data.find(b"\n")) < 0:
@@ -322,6 +367,8 @@ def _http(answer: "_Answerer", fd: int, sink: int) -> None:
         if status == 200 and not headers:
             out = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(reply)
         else:
+            if status in (204, 304):  # who gets these reads no body
+                reply = b""
             out = _http_reply_head(status, headers, len(reply))
         if len(reply) < PIECE:
             _send(sink, out + reply)
@@ -418,12 +465,11 @@ def _json(answer: "_Answerer", fd: int, sink: int) -> None:
 
 def _json_value(source: "_Source", loads: "Callable[[str], Any]") -> "Any":
     """Return the next request, which is a line; None when there is none."""
-    while source.data[-1:] != b"\n" or not source.data.strip():
-        if not source.more():
-            if source.data.strip():
-                raise SystemExit("hotfn_function: the stream of calls ended in the middle of one")
-            return None
-    line, source.data = source.data, b""
+    line = b"\n"
+    while line.isspace():
+        line = source.whole_line()
+    if not line:
+        return None
     told = loads(line.decode())
     if not isinstance(told, dict):
         raise SystemExit(f"hotfn_function: this is no call in the format json: {line[:80]!r}")
