@@ -131,7 +131,8 @@ def serve(handler: "Handler", format: "str | None" = None) -> None:  # noqa: A00
     """Answer calls until there are no more, then return.
 
     `handler` gets each Call and returns bytes, text, a dict or list (sent as JSON), a Reply, or None for an empty body;
-    it may be a coroutine function, or return anything awaitable. What it raises is written to the log and answered with status 500 and its message.
+    it may be a coroutine function, or return anything awaitable. What it raises is written to the log and answered with
+    status 500 and its message.
     `format` stands in for FN_FORMAT.
 
     Call it once. From then on stdout is the log, and stdin is empty.
