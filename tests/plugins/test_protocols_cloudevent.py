@@ -105,7 +105,7 @@ class TestACallAsAnEvent:
     def test_golden_escapes(self) -> None:
         line = encode(CALL._replace(body='["<a>&\'", "\u00fc\U0001f600\x7f\\\\", {"\u20ac": "\\u00fc"}]'.encode()))
         assert line.endswith(
-            b'"data":["\\u003ca\\u003e\\u0026\\u0027","\\u00fc\\ud83d\\ude00\x7f\\\\",{"\\u20ac":"\\u00fc"}]}\n'
+            b'"data":["\\u003ca\\u003e\\u0026\\u0027","\\u00fc\\ud83d\\ude00\\u007f\\\\",{"\\u20ac":"\\u00fc"}]}\n'
         )
 
     @pytest.mark.parametrize(
@@ -150,6 +150,16 @@ class TestACallAsAnEvent:
     def test_a_second_call_at_a_time_is_a_mistake_of_the_program(self) -> None:
         with pytest.raises(AssertionError, match="one call at a time"):
             calling().encode(CALL, EXPIRES)
+
+
+HOSTILE = "<>&'\"\\/u0 \x7f\u00fc\u20ac\U0001f600\n"
+
+
+@given(st.text(st.sampled_from(HOSTILE), max_size=20), st.booleans())
+def test_what_is_escaped_means_what_it_meant(text: str, ascii_only: bool) -> None:
+    line = encode(CALL._replace(body=json.dumps({text: [text]}, ensure_ascii=ascii_only).encode()))
+    assert not set(b"<>&'\x7f") & set(line)
+    assert json.loads(line)["data"] == {text: [text]}
 
 
 class TestAnEventAsACall:

@@ -6,7 +6,6 @@ one, as JSON: what is not JSON can be a text.
 
 from __future__ import annotations
 
-import re
 from json.encoder import encode_basestring_ascii
 from typing import NamedTuple
 
@@ -28,7 +27,6 @@ _TEXTS = (
 # What an event gets that leaves them out, or has null there, so that every event has the same keys.
 _BLANK = dict.fromkeys(_TEXTS, b'""') | {"eventTime": f'"{_ZERO_TIME}"'.encode(), "extensions": b"{}"}
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ABOVE_ASCII = re.compile("[^\x00-\x7f]+")
 
 _Object = dict[str, bytes]
 
@@ -113,10 +111,15 @@ def _written(values: _Object) -> bytes:
 
 
 def _ascii(body: bytes) -> str:
-    """Return JSON compact and in plain ASCII. Raises one of UNDECODABLE."""
+    """Return JSON compact and in plain ASCII. Raises one of UNDECODABLE.
+
+    What is to be escaped stands in its strings only, so all of it can be escaped as one string would be; what JSON
+    itself is written with is kept from that by marks that no longer stand for themselves.
+    """
     text = compact(body).decode()
-    if not text.isascii():  # what is to be escaped stands in strings only
-        text = _ABOVE_ASCII.sub(lambda run: encode_basestring_ascii(run[0])[1:-1], text)
     for char, escape in MARKUP:
         text = text.replace(char, escape)
-    return text
+    if text.isascii() and "\x7f" not in text:
+        return text
+    text = encode_basestring_ascii(text.replace("\\", "<").replace('"', ">"))[1:-1]
+    return text.replace("<", "\\").replace(">", '"')
