@@ -123,10 +123,10 @@ def test_an_event_goes_in_and_an_event_comes_out(run: Run) -> None:
 
     async def main() -> None:
         async with Manager() as manager:
-            kind = {"content_type": "application/cloudevents+json"}
-            reply = await manager.call(scripted("cloudevent"), json.dumps(event).encode(), **kind)
+            kind = "application/cloudevents+json"
+            reply = await manager.call(scripted("cloudevent"), json.dumps(event).encode(), content_type=kind)
             plain = await manager.call(scripted("cloudevent"), b"hello", content_type="text/plain")
-        assert (reply.status, reply.headers["content-type"]) == (202, kind["content_type"])
+        assert (reply.status, reply.headers["content-type"]) == (202, kind)
         answer = json.loads(reply.body)
         assert json.loads(answer["data"])["request"]["id"] == "7"
         assert answer["extensions"] == {"protocol": {"status_code": 202, "headers": {}}}
