@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from hotfn_core import meeting
 from hotfn_core.errors import DriverError, HotfnError
 from hotfn_core.registry import Registry
 
@@ -51,9 +52,9 @@ def _complete_driver(_ctx: click.Context, _param: click.Parameter, incomplete: s
 def gc(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Remove what a hotfn that is dead has left behind.
 
-    That is processes, containers and the like, of a hotfn that was killed before it could clean up. What belongs to
-    a living hotfn is left alone, and so is what another machine, or another container, has started: from here
-    nobody can tell whether its hotfn lives. hotfn does the same by itself when it starts to use a driver.
+    That is processes, containers, sockets and the like, of a hotfn that was killed before it could clean up. What
+    belongs to a living hotfn is left alone, and so is what another machine, or another container, has started:
+    from here nobody can tell whether its hotfn lives. hotfn does the same by itself when it starts to use a driver.
 
     \b
     Examples:
@@ -72,8 +73,9 @@ def gc(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
         _check_name(registry, name)
     swept = asyncio.run(_sweep_all(registry, list(dict.fromkeys(names)) or registry.drivers))
     problems = [] if names else [problem.message for problem in registry.problems]
-    report = {"drivers": [asdict(one) for one in swept], "problems": problems}
-    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(swept, problems)))
+    sockets = 0 if names else meeting.sweep()
+    report = {"drivers": [asdict(one) for one in swept], "sockets": sockets, "problems": problems}
+    click.echo(json.dumps(report, indent=2) if as_json else "\n".join(_text(swept, sockets, problems)))
     ctx.exit(_status(swept, problems, asked=bool(names)))
 
 
@@ -90,9 +92,11 @@ def _status(swept: Iterable[Swept], problems: Sequence[str], *, asked: bool) -> 
     return EXIT_UNAVAILABLE if asked and "unavailable" in states else 0
 
 
-def _text(swept: Sequence[Swept], problems: Sequence[str]) -> Iterable[str]:
+def _text(swept: Sequence[Swept], sockets: int, problems: Sequence[str]) -> Iterable[str]:
     for one in swept:
         yield f"{one.name}: {one.removed} removed" if one.state == "ok" else f"{one.name}: {one.state}: {one.detail}"
+    if sockets:
+        yield f"directories for sockets: {sockets} removed"
     yield from (f"broken: {problem}" for problem in problems)
     if not swept and not problems:
         yield "no driver is installed"

@@ -19,6 +19,7 @@ from hotfn_core.errors import LocalProtocolError, ReplyTooLarge
 from hotfn_core.model import Call, Exit, FunctionSpec
 from hotfn_core.protocol import Connection, IOProtocol, Limits, ReplyEnd
 
+from .check_listening import check_listening
 from .reply_samples import (
     CALL,
     ConformanceError,
@@ -285,6 +286,10 @@ class _Kit:
                 f"{at} bytes of {sample} and then {short(filler)} without end: {len(seen.body)} bytes of body"
                 f" were passed on and {held} bytes are held, with {_TIGHT}"
             )
+
+    def check_copies_that_listen(self) -> None:
+        if self.protocol.listening is not None:
+            check_listening(self.protocol, self.samples, EXPIRES, self.rng)
 
     def _expect_nothing(self, connection: Connection, chunks: Sequence[bytes]) -> None:
         seen = play(connection, chunks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hotfn_http_stream.protocol import HttpStreamProtocol
 from hypothesis import given
@@ -19,7 +21,7 @@ from hotfn_core import (
     ReplyEnd,
 )
 from hotfn_core.registry import Registry
-from hotfn_core.testing.check_protocol import Outcome, ReplySample, check_protocol, play
+from hotfn_core.testing.check_protocol import ConformanceError, Outcome, ReplySample, check_protocol, play
 from hotfn_protocols.http_encode import JOINED
 
 from .test_protocols_conformance import REFUSED, http
@@ -147,6 +149,13 @@ class TestTheReply:
     def test_the_contract(self) -> None:
         bad = [b"HTTP/1.1 500 x\r\n\r\n", b"HTTP/1.1 418 x\r\n\r\n", b"HTTP/1.1 201 x\r\n\r\n", b"{", b"SSH"]
         check_protocol(PROTOCOL, KITS, bad=bad, refused=REFUSED, blanks=[b"\r\n", b"\n"])
+
+    def test_the_kit_looks_at_how_the_streams_meet(self) -> None:
+        class Broken(HttpStreamProtocol):
+            listening: ClassVar[Listening | None] = Listening("a/b")
+
+        with pytest.raises(ConformanceError, match="without a path"):
+            check_protocol(Broken(), KITS)
 
     @pytest.mark.parametrize(
         ("said", "meant"),
