@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hotfn_core import Call, Connection, Exit, Limits, LocalProtocolError, RemoteProtocolError, ReplyTooLarge
 from hotfn_core.protocol import ReplyBody, ReplyEnd, ReplyHead
 from hotfn_core.testing.check_protocol import Outcome, play
-from hotfn_protocols.json import JsonProtocol
+from hotfn_protocols.json import PIECE, JsonProtocol
 from hotfn_protocols.json_scan import MAX_DEPTH, ObjectEnd
 from hotfn_protocols.object_stream import ESCAPED
 
@@ -386,3 +386,36 @@ def test_a_large_reply_in_small_pieces_takes_time_that_grows_with_its_size_only(
     seen = play(calling(), [wire[at : at + 4096] for at in range(0, len(wire), 4096)])
     assert seen.end == ReplyEnd()
     assert seen.body == json.loads(wire)["body"].encode()
+
+
+FAILED = b'{"body":"no","protocol":{"status_code":500}}\n'
+FDK_FAILED = b'{"body":{"error":{"message":"no"}},"status_code":500}\n'
+
+
+@pytest.mark.parametrize(
+    ("earlier", "size", "wire", "reusable"),
+    [
+        ([], 100, FAILED, True),
+        ([], PIECE, FAILED, False),  # its line is longer
+        ([], PIECE, TEAPOT, True),
+        ([(PIECE, TEAPOT)], PIECE, FAILED, True),  # it takes such lines whole, as it has shown
+        ([(PIECE, TEAPOT)], PIECE + 1, FAILED, False),
+        ([(PIECE + 9, TEAPOT), (PIECE, TEAPOT)], PIECE + 9, FAILED, True),
+        ([(100, TEAPOT)], PIECE, FAILED, False),  # a short one says nothing about long ones
+        ([], 100, FDK_FAILED, True),
+        ([(PIECE, TEAPOT)], PIECE, FDK_FAILED, False),  # that one may have come in one piece by luck
+    ],
+)
+def test_an_error_in_answer_to_a_long_line_ends_the_copy(
+    earlier: list[tuple[int, bytes]], size: int, wire: bytes, *, reusable: bool
+) -> None:
+    """Functions that take each piece of a line for a call answer the other pieces later, to whoever calls next."""
+    for step in (len(wire), 1):
+        connection = JsonProtocol().connect(Limits())
+        for length, good in earlier:
+            connection.encode(CALL._replace(body=b"x" * length), EXPIRES)
+            assert play(connection, [good]).end == ReplyEnd()
+        connection.encode(CALL._replace(body=b"x" * size), EXPIRES)
+        seen = play(connection, [wire[at : at + step] for at in range(0, len(wire), step)])
+        assert seen.end is not None
+        assert (seen.error, seen.end.reusable, seen.end.excess) == (None, reusable, 0)

@@ -24,9 +24,10 @@ ESCAPED = 6
 
 
 class ObjectConnection(Connection):
-    """`_calling` while a call runs; `_scan` knows where in its reply's object `_held` ends."""
+    """`_calling` while a call runs; `_scan` knows where in its reply's object `_held` ends. A subclass that finds in a reply
+    that the copy may be out of step sets `_in_step` to False: it serves no other call."""
 
-    __slots__ = ("_blanks", "_calling", "_held", "_limits", "_scan")
+    __slots__ = ("_blanks", "_calling", "_held", "_in_step", "_limits", "_scan")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -34,6 +35,7 @@ class ObjectConnection(Connection):
         self._calling = False
         self._held = bytearray()  # of an object that has begun
         self._scan = ObjectEnd()
+        self._in_step = True
 
     def encode(self, call: Call, expires: float) -> bytes:
         assert not self._calling, "one call at a time"
@@ -108,4 +110,4 @@ class ObjectConnection(Connection):
             self._held = bytearray()
         self._blanks.reset()
         excess = self._blanks.excess(rest, _BLANK)
-        return ReplyEnd(reusable=False, excess=excess) if excess else _END
+        return _END if self._in_step and not excess else ReplyEnd(reusable=False, excess=excess)
