@@ -38,10 +38,12 @@ class Kit:
     """A function sees the headers of the request."""
     quotes: bool = False
     """A text comes back as a JSON string, quotes and all: the kit encodes whatever the function returns."""
-    error: str | None = "boom"
-    """The body of the reply when a function raises "boom"; None: the copy exits, without a reply."""
+    error: str = "boom"
+    """The body of the reply when a function raises "boom"."""
     error_status: int = 500
     """The status of that reply."""
+    error_code: str = ""
+    """There is no such reply: the call fails with this code, and the copy ends."""
     bytes_out: Literal["whole", "error", "exit", "replaced"] = "whole"
     """A reply of bytes that are no text. `error`: status 500 in its place. `exit`: the copy dies. `replaced`: what is
     no text comes as U+FFFD."""
@@ -79,8 +81,8 @@ KITS = (
     # ---- format http, on stdin
     fdk("0.0.1", "fdk_0_0_1.py", format="http"),
     fdk("0.0.8", "fdk_0_0_8.py", format="http", bytes_out="error", alarm=True, rings_idle=True),
-    Kit(name="node http", format="http", command=("node", f"{FUNCTIONS}/node_http.js"), error=None),
-    Kit(name="http.server", format="http", command=python("stdlib_http.py")[0], error=None),
+    Kit(name="node http", format="http", command=("node", f"{FUNCTIONS}/node_http.js"), error_code="instance_exited"),
+    Kit(name="http.server", format="http", command=python("stdlib_http.py")[0], error_code="instance_exited"),
     # ---- format json, on stdin
     fdk("0.0.12", "fdk_json.py", format="json", error=JSON_ERROR, bytes_out="exit", large="error"),
     fdk(
@@ -97,5 +99,22 @@ KITS = (
     Kit(
         name="jq", format="json", command=("jq", "-c", "--unbuffered", "-f", f"{FUNCTIONS}/function.jq"),
         bytes_out="replaced",
+    ),
+    # ---- format http-stream, on a unix socket
+    Kit(
+        name="fdk 0.1.128", format="http-stream", stray="harmless", error_status=502,
+        command=(sys.executable, "-S", f"{INSTALLED}/fdk-0.1.128/bin/fdk", f"{FUNCTIONS}/fdk_stream.py", "handler"),
+        env={"PYTHONPATH": f"{INSTALLED}/fdk-0.1.128"},
+    ),
+    Kit(
+        name="@fnproject/fdk 0.0.76", format="http-stream", stray="harmless", error_status=502,
+        error='{"message":"Exception in function, consult logs for details","detail":"Error: boom"}',
+        command=("node", f"{FUNCTIONS}/node_stream.js"),
+        env={"NODE_PATH": f"{INSTALLED}/fnproject-fdk/node_modules"},
+    ),
+    Kit(
+        name="fdk-asgi 0.7.2", format="http-stream", stray="harmless", error_code="bad_reply",  # HTTP status 500
+        command=(sys.executable, "-S", f"{INSTALLED}/fdk-asgi-0.7.2/bin/fdk-asgi-serve", "asgi_stream:app"),
+        env={"PYTHONPATH": f"{INSTALLED}/fdk-asgi-0.7.2:{FUNCTIONS}"},
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from hotfn_core import BadReply, CallTimeout, InstanceExited, InvalidCall, Reply
+from hotfn_core import BadReply, CallFailed, CallTimeout, InstanceExited, InvalidCall, Reply
 
 from .conftest import Function, Run
 from .kits import KITS, Kit
@@ -43,9 +43,10 @@ def test_headers_of_the_call(run: Run, kit: Kit) -> None:
 def test_an_exception(run: Run, kit: Kit) -> None:
     async def test(function: Function) -> None:
         before = await function.echo()
-        if kit.error is None:
-            with pytest.raises(InstanceExited, match="boom"):  # its last words on stderr
+        if kit.error_code:
+            with pytest.raises(CallFailed, match="boom") as caught:  # its last words on stderr
                 await function.call("raise", b"boom")
+            assert caught.value.code == kit.error_code
             assert (await function.echo()).cold_reason == "after_failure"
             return
         reply = await function.call("raise", b"boom")
