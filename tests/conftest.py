@@ -35,8 +35,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Say what may run side by side, where pytest-xdist runs the tests.
 
     The tests of engines mostly wait for an engine, and each worker has engines of its own; those of the core need
-    nothing but the processor: these go file by file, the search for planted bugs one by one. All the others go to one
-    worker, one after the other: some look at every process of the machine.
+    nothing but the processor: these go file by file, the search for planted bugs one by one, and so do functions of
+    real kits, which mostly start and wait. All the others go to one worker, one after the other: some look at every
+    process of the machine.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -44,7 +45,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             folder = file.rpartition("/")[0].rpartition("/")[2]
-            if file.endswith("/test_mutants.py"):
+            if file.endswith("/test_mutants.py") or folder == "real":
                 return nodeid
             return file if folder in ("core", "engines", "sim") else "others"
 
