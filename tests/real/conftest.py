@@ -96,7 +96,7 @@ def spec_of(kit: Kit, installed: Path, **fields: Any) -> FunctionSpec:
     command = tuple(found(word) for word in kit.command)
     env = {name: found(value) for name, value in kit.env.items()}
     # Servers finish the call they are at before they end; what is no longer wanted is not waited for here.
-    row = {"name": "real", "format": kit.format, "command": command, "env": env, "stop_grace": 1}
+    row: dict[str, Any] = {"name": "real", "format": kit.format, "command": command, "env": env, "stop_grace": 1}
     return FunctionSpec(**(row | fields))
 
 

@@ -24,8 +24,8 @@ ESCAPED = 6
 
 
 class ObjectConnection(Connection):
-    """`_calling` while a call runs; `_scan` knows where in its reply's object `_held` ends. A subclass that finds in a reply
-    that the copy may be out of step sets `_in_step` to False: it serves no other call."""
+    """`_calling` while a call runs; `_scan` knows where in its reply's object `_held` ends. A subclass that finds in a
+    reply that the copy may be out of step sets `_in_step` to False: it serves no other call."""
 
     __slots__ = ("_blanks", "_calling", "_held", "_in_step", "_limits", "_scan")
 
