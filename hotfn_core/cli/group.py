@@ -22,6 +22,7 @@ _BUILT_IN = {
     "check": "hotfn_core.cli.check:check",
     "init": "hotfn_core.cli.start.command:init",
     "test": "hotfn_core.cli.trial.command:test",
+    "dev": "hotfn_core.cli.dev.command:dev",
     "gc": "hotfn_core.cli.gc:gc",
     "completion": "hotfn_core.cli.completion:completion",
 }

@@ -34,7 +34,7 @@ class Pipeline:
     """One run of a source through a function.
 
     `call` answers one body. Outcomes are told to `record` as they come, and written to `output` as `form` says, in
-    the order of the bodies.
+    the order of the bodies. `stays`: a function that does not start ends nothing, its calls fail.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Pipeline:
         form: Format,
         output_fd: int,
         parallel: int,
+        *,
+        stays: bool = False,
     ) -> None:
         self._source = source
         self._call = call
@@ -52,6 +54,7 @@ class Pipeline:
         self._form = form
         self._output = Output(output_fd, self._room_again)
         self._parallel = parallel
+        self._stays = stays
         self._window = max(64, 4 * parallel)
         self._begun = 0
         self._written = 0
@@ -114,7 +117,7 @@ class Pipeline:
             try:
                 outcome: Reply | CallError = await call(body)
             except LaunchFailed as error:
-                outcome = await self._launch_again(body, error)
+                outcome = error if self._stays else await self._launch_again(body, error)
             except CallError as error:
                 outcome = error
             self._hand_in(index, outcome)

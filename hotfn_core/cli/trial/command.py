@@ -37,7 +37,7 @@ def test(ctx: click.Context, /, **options: Any) -> None:
     \b
     Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests.
     """  # noqa: D301  # click needs the backspace itself
-    from .trial import run
+    from .trial import run, summary
 
     given, starting = resolve(
         options["config_path"],
@@ -47,13 +47,14 @@ def test(ctx: click.Context, /, **options: Any) -> None:
         max_starting=options["max_starting"],
         verb="test",
     )
-    wanted = _cases(options["config_path"] or find_config(), given.name)
-    failed = run_on_loop(lambda: run(given, starting, wanted))
-    click.echo(f"{len(wanted)} {'test' if len(wanted) == 1 else 'tests'}, {failed or 'none'} failed")
+    wanted = cases_of(options["config_path"] or find_config(), given.name)
+    failed = run_on_loop(lambda: run(given, starting, wanted, click.echo))
+    click.echo(summary(len(wanted), failed))
     ctx.exit(EXIT_FAILED if failed else 0)
 
 
-def _cases(path: Path | None, name: str) -> list[Case]:
+def cases_of(path: Path | None, name: str) -> list[Case]:
+    """Return the tests of a function in a file. Raises ConfigError when there are none."""
     if path is None:
         raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
     tests = load_config(path).tests.get(name, ())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-
-import click
+from collections.abc import Callable, Mapping, Sequence
 
 from hotfn_core import CallError, FunctionSpec, Manager, StderrLine, hookimpl
 from hotfn_core.cli.texts import span_text
@@ -29,8 +27,10 @@ class _Log:
             self.lines.append(line.text)
 
 
-async def run(spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[Case]) -> int:
-    """Run all, tell how each went, and return how many failed."""
+async def run(
+    spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[Case], say: Callable[[str], object]
+) -> int:
+    """Run all, say how each went, and return how many failed."""
     log, failed = _Log(), 0
     async with Manager(plugins=[log], max_starting=starting) as manager:
         for case in cases:
@@ -39,10 +39,15 @@ async def run(spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[C
             answer = await _answer(manager, spec.replace(env={**spec.env, **case.env}), case, log)
             wrong = list(faults(case, answer))
             failed += bool(wrong)
-            click.echo(f"{'FAIL' if wrong else 'ok'}\t{case.name}\t{span_text(manager.time() - begin)}")
+            say(f"{'FAIL' if wrong else 'ok'}\t{case.name}\t{span_text(manager.time() - begin)}")
             for line in wrong:
-                click.echo(f"\t{line}")
+                say(f"\t{line}")
     return failed
+
+
+def summary(count: int, failed: int) -> str:
+    """Return how it went in one line."""
+    return f"{count} {'test' if count == 1 else 'tests'}, {failed or 'none'} failed"
 
 
 async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log) -> Answer:
