@@ -70,6 +70,7 @@ class Workshop:
         if self._plan.build:
             await self._built()
         await self._replace()
+        self._watch.dealt_with()
         self._test()
 
     async def call(self, body: bytes) -> Reply:
