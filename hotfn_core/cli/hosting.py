@@ -15,6 +15,8 @@ from hotfn_core.loops import new_event_loop
 STDIN, STDOUT, STDERR = 0, 1, 2
 DRAIN_LIMIT = 30.0
 """Seconds from the first signal until what it waits for is ended."""
+WRITE_LIMIT = 1.0
+"""Seconds from the second signal until replies that nobody takes are given up."""
 
 T = TypeVar("T")
 

@@ -19,14 +19,12 @@ from hotfn_core.model import FunctionSpec
 from . import progress
 from .common import EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_USAGE
 from .formats import LineBody, json_line, raw_body
-from .hosting import DRAIN_LIMIT, STDERR, STDIN, STDOUT, handling_signals, run_on_loop
+from .hosting import DRAIN_LIMIT, STDERR, STDIN, STDOUT, WRITE_LIMIT, handling_signals, run_on_loop
 from .messages import FunctionStderr, Messages
 from .pipeline import CannotStart, Pipeline
 from .source import InputError, Lines, Repeated, Source, read_body
 from .tally import Tally
 from .texts import calls_text
-
-_WRITE_LIMIT = 1.0  # seconds from the second signal until replies that nobody takes are given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +173,7 @@ class _Session:
             return
         self._pipeline.stop()
         self._ending = asyncio.create_task(self._manager.aclose(kill=True))
-        asyncio.get_running_loop().call_later(_WRITE_LIMIT, self._give_up)
+        asyncio.get_running_loop().call_later(WRITE_LIMIT, self._give_up)
 
     def _give_up(self) -> None:
         if self._task is not None:

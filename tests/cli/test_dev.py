@@ -183,6 +183,12 @@ class TestChanges:
             (function.parent / "part.py").write_text(f"WORD = 'part{number}'\n")
             assert running.call("part") == f"part{number}"
 
+    def test_what_a_zygote_has_imported(self, function: Path, dev: Begin) -> None:
+        running = dev("--driver-option", "zygote=true")
+        for number in range(1, 4):
+            save(function.parent / "part.py", f"WORD = 'part{number}'\n")
+            assert running.call("part") == f"part{number}"
+
     def test_new_files_in_new_directories(self, function: Path, dev: Begin) -> None:
         running = dev()
         folder = function.parent / "words" / "more"
@@ -472,6 +478,15 @@ class TestEnds:
         assert running.call() == "one"
         script.write_text("echo two\n")
         assert running.call() == "two"
+
+    def test_ctrl_c_while_the_last_tests_run(self, function: Path, dev: Begin) -> None:
+        (function.parent / "func.yaml").write_text(FUNC_YAML.replace("out: word0", "in: wait /nowhere/at/all"))
+        running = dev("--test")
+        pipe(running.process.stdin).close()
+        children = running_children(running)
+        running.process.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+        assert psutil.wait_procs(children, timeout=LIMIT_SECONDS)[1] == []
 
 
 class TestImages:

@@ -14,7 +14,8 @@ from hotfn_core.errors import ConfigError
 
 MOST_FILES = 10_000
 _HASHED = 16 << 20  # bytes; of a larger file size and time are believed
-_FOLDERS = ("__pycache__", "node_modules", "venv", ".*")
+_TOOLS = ("__pycache__", "node_modules", "venv")
+_FOLDERS = (*_TOOLS, ".*")
 _FILES = ("*.pyc", "*.pyo", "*~", "#*#", ".#*", ".*.sw?", "*.tmp", "4913")  # 4913: vim tries whether it may
 
 
@@ -60,12 +61,15 @@ class Files:
                 raise ConfigError(f"more than {MOST_FILES:,} files are in {where}: name what to watch with --watch")
         return marks
 
-    def of_interest(self, name: str) -> bool:
-        """Whether something that happened to a file or a directory of this name is worth a look."""
-        return not name or not self._ignored(name, name, _FILES + _FOLDERS[:-1]) or self._named(name)
-
-    def _named(self, name: str) -> bool:
-        return any(path.name == name for path in self._files)
+    def of_interest(self, path: Path) -> bool:
+        """Whether something that happened there is worth a look. A path that is not known is."""
+        if not path.is_absolute() or path in self._files:
+            return True
+        return any(
+            path == top or not self._ignored(path.name, str(path.relative_to(top)), _FILES + _TOOLS)
+            for top in self._directories
+            if path.is_relative_to(top)
+        )
 
     def _paths(self, directory: Callable[[Path], None]) -> Iterator[Path]:
         for path in self._files:

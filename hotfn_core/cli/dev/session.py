@@ -8,7 +8,15 @@ import signal
 
 from hotfn_core.cli.common import EXIT_FAILED, EXIT_USAGE
 from hotfn_core.cli.formats import LineBody, json_line
-from hotfn_core.cli.hosting import DRAIN_LIMIT, STDERR, STDIN, STDOUT, handling_signals, run_on_loop
+from hotfn_core.cli.hosting import (
+    DRAIN_LIMIT,
+    STDERR,
+    STDIN,
+    STDOUT,
+    WRITE_LIMIT,
+    handling_signals,
+    run_on_loop,
+)
 from hotfn_core.cli.messages import FunctionStderr, Messages
 from hotfn_core.cli.pipeline import Pipeline
 from hotfn_core.cli.source import Lines
@@ -34,6 +42,7 @@ class _Session:
         self._plan = plan
         self._manager: Manager | None = None
         self._pipeline: Pipeline | None = None
+        self._workshop: Workshop | None = None
         self._work: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._signals: list[signal.Signals] = []
@@ -75,6 +84,7 @@ class _Session:
 
     async def _calls(self, workshop: Workshop) -> int:
         """Make calls of the lines of stdin until it ends, while files change."""
+        self._workshop = workshop
         source = Lines(STDIN, self._plan.found.spec.max_request)
         form = json_line if self._plan.jsonl else LineBody()
         self._pipeline = Pipeline(source, workshop.call, self._record, form, STDOUT, self._plan.parallel, stays=True)
@@ -107,18 +117,24 @@ class _Session:
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal lets the calls in flight finish, for a while; the second one ends them."""
         self._signals.append(number)
-        if self._pipeline is None or self._work is None or len(self._signals) > 1:
+        if self._pipeline is None or self._work is None or self._workshop is None or len(self._signals) > 1:
             self._kill()
             return
         self._work.cancel()
+        self._workshop.leave()
         self._pipeline.stop()
         if flying := self._pipeline.in_flight:
             self._messages.line(f"{number.name}: finishing {calls_text(flying)}; once more ends them at once")
         asyncio.get_running_loop().call_later(DRAIN_LIMIT, self._kill)
 
     def _kill(self) -> None:
-        """End the calls in flight at once, or whatever is going on before there are any."""
-        if self._pipeline is not None and self._manager is not None and self._ending is None:
-            self._ending = asyncio.create_task(self._manager.aclose(kill=True))
-        elif self._task is not None:
+        """End the calls in flight at once, or whatever goes on before there are any."""
+        if self._pipeline is None or self._manager is None or self._ending is not None:
+            self._give_up()
+            return
+        self._ending = asyncio.create_task(self._manager.aclose(kill=True))
+        asyncio.get_running_loop().call_later(WRITE_LIMIT, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._task is not None:
             self._task.cancel()

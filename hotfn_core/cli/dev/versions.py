@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hotfn_core import CallError, FunctionSpec, InstanceChange, Manager, hookimpl
+from hotfn_core import CallError, FunctionSpec, InstanceChange, Manager, ShuttingDown, hookimpl
 from hotfn_core.cli.texts import one_line
 
 VERSION = "HOTFN_DEV_VERSION"
@@ -78,6 +78,8 @@ class Versions:
             # The next start is held back now, so this is refused with the reason of the last; in no case does a call
             # whose deadline has come reach the function.
             await self._manager.call(spec, deadline=self._manager.time())
+        except ShuttingDown:
+            return
         except CallError as error:
             self._say(f"Error: it does not start, and calls fail until it is mended: {one_line(error.message)}")
         if spec is self.current:

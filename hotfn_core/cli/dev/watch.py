@@ -83,7 +83,7 @@ class Watch:
             await asyncio.sleep(left)
 
     def _readable(self) -> None:
-        if any(self._files.of_interest(name) for name in self._inotify.read()):
+        if any(map(self._files.of_interest, self._inotify.read())):
             self._last = self._loop.time()
             self._event.set()
             self._calm.clear()

@@ -57,8 +57,8 @@ class Workshop:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.leave()
         if self._testing is not None:
-            self._testing.cancel()
             await asyncio.wait([self._testing])
         self._watch.close()
 
@@ -91,6 +91,11 @@ class Workshop:
                 self._watch.dealt_with()
         finally:
             self._watch.give_up()
+
+    def leave(self) -> None:
+        """Nobody wants to know how the tests go any more."""
+        if self._testing is not None:
+            self._testing.cancel()
 
     async def finish(self) -> None:
         """Wait for what goes on: a change that is being dealt with, and tests."""
