@@ -22,37 +22,57 @@ class BuildFailed(Exception):
         self.lines = lines
 
 
+class _Output(asyncio.SubprocessProtocol):
+    """Keeps the end of what a program says; `exited` and `silent` are done when it has ended, and when its pipe has."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.kept = bytearray()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.silent: asyncio.Future[None] = loop.create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        assert isinstance(data, bytes)
+        self.kept += data
+        del self.kept[:-_KEPT]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if not self.silent.done():
+            self.silent.set_result(None)
+
+    def process_exited(self) -> None:
+        if not self.exited.done():
+            self.exited.set_result(None)
+
+
 async def build(argv: Sequence[str], directory: Path) -> None:
     """Run to the end; stdin is empty. Raises BuildFailed. Cancelled, it kills the build and its children."""
-    null, pipe, both = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+    loop, null, pipe = asyncio.get_running_loop(), asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, cwd=directory, stdin=null, stdout=pipe, stderr=both, start_new_session=True
+        transport, output = await loop.subprocess_exec(
+            _Output,
+            *argv,
+            cwd=directory,
+            stdin=null,
+            stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
     except OSError as error:
         raise BuildFailed(f"{argv[0]} could not be started: {error.strerror}") from None
-    output = bytearray()
-    reading = asyncio.create_task(_read(process, output))
     try:
-        status = await process.wait()
-        await asyncio.wait([reading], timeout=_LATE)
+        await asyncio.wait([output.exited])  # whose cancellation leaves the future alone
+        await asyncio.wait([output.silent], timeout=_LATE)
     finally:
-        reading.cancel()
-        await _end(process)
-    if status:
+        await _end(transport, output)
+    if status := transport.get_returncode():
         how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
-        raise BuildFailed(f"{argv[0]} {how}", output.decode(errors="replace").splitlines()[-_LINES:])
+        raise BuildFailed(f"{argv[0]} {how}", output.kept.decode(errors="replace").splitlines()[-_LINES:])
 
 
-async def _read(process: asyncio.subprocess.Process, output: bytearray) -> None:
-    assert process.stdout is not None
-    while data := await process.stdout.read(_KEPT):
-        output += data
-        del output[:-_KEPT]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
+async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
+    if transport.get_returncode() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
-        await process.wait()
+            os.killpg(transport.get_pid(), signal.SIGKILL)  # it leads a session of its own
+        await asyncio.wait([output.exited])
+    transport.close()
