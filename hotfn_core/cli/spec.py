@@ -83,11 +83,21 @@ def _from_options(function: str, given: dict[str, Any]) -> FunctionSpec:
 
 def _merged(base: FunctionSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changes to `base`: an option wins over the file; tables are merged, entry by entry."""
+    if "image" in given and not base.image:
+        return _contained(base, given)
     changes = dict(given)
     for field in ("env", "driver_options"):
         if field in given:
             changes[field] = {**getattr(base, field), **given[field]}
     return changes
+
+
+def _contained(base: FunctionSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that put a function of this machine into an image, which knows what it runs: the command and
+    the driver's options are of here, and mean nothing there."""
+    driver = "docker" if base.driver == "local" else base.driver
+    env = {**base.env, **given.get("env", {})}
+    return {"driver": driver, "command": (), "driver_options": {}, **given, "env": env}
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:

@@ -32,31 +32,33 @@ def test(ctx: click.Context, /, **options: Any) -> None:
     \b
     Examples:
       hotfn test
-      hotfn test -c functions/greet/func.yaml --driver docker --image greet
+      hotfn test -c functions/greet/func.yaml
+      hotfn test --driver podman --image greet
 
     \b
     Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests.
     """  # noqa: D301  # click needs the backspace itself
     from .trial import run, summary
 
+    path = options["config_path"] or find_config()
+    if path is None:
+        raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
     given, starting = resolve(
-        options["config_path"],
+        path,
         options["function"],
         ctx.meta[COMMAND],
         fields(options),
         max_starting=options["max_starting"],
         verb="test",
     )
-    wanted = cases_of(options["config_path"] or find_config(), given.name)
+    wanted = cases_of(path, given.name)
     failed = run_on_loop(lambda: run(given, starting, wanted, click.echo))
     click.echo(summary(len(wanted), failed))
     ctx.exit(EXIT_FAILED if failed else 0)
 
 
-def cases_of(path: Path | None, name: str) -> list[Case]:
+def cases_of(path: Path, name: str) -> list[Case]:
     """Return the tests of a function in a file. Raises ConfigError when there are none."""
-    if path is None:
-        raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
     tests = load_config(path).tests.get(name, ())
     if not tests:
         raise ConfigError(f"{path}: there are no tests of {name} in it; a func.yaml has them under `tests`")

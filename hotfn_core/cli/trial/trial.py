@@ -55,9 +55,9 @@ async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log) -
         reply = await manager.call(spec, case.body)
     except CallError as fault:
         return Answer(body=b"", error=fault.message, log=tuple(log.lines))
-    if case.err is not None:
-        await _said(log, case.err)
     error = f"status {reply.status}: {reply.body[:500].decode(errors='replace')}" if reply.status >= 400 else ""
+    if case.err is not None and case.err not in error:
+        await _said(log, case.err)
     return Answer(body=reply.body, error=error, log=tuple(log.lines))
 
 

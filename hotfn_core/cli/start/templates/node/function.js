@@ -13,8 +13,14 @@ const server = http.createServer((request, response) => {
   const pieces = [];
   request.on("data", (piece) => pieces.push(piece));
   request.on("end", () => {
-    const reply = Buffer.from(answer(Buffer.concat(pieces).toString()));
-    response.writeHead(200, { "Content-Type": "text/plain; charset=utf-8", "Content-Length": reply.length });
+    let status = 200, reply;
+    try {
+      reply = Buffer.from(answer(Buffer.concat(pieces).toString()));
+    } catch (error) {
+      console.error(error); // what goes to stderr is the log
+      [status, reply] = [500, Buffer.from(error.message)];
+    }
+    response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8", "Content-Length": reply.length });
     response.end(reply);
   });
 });
