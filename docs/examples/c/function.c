@@ -1,5 +1,5 @@
 /* A hot function in C, format "http", without a library: cc -O2 -static -o function function.c
-   It answers each body turned around. */
+   It answers each body turned around, and one that is empty with status 400. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,8 @@ int main(void) {
             body[right] = body[left];
             body[left] = other;
         }
-        all(head, (size_t)sprintf(head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", size));
+        const char *status = size > 0 ? "200 OK" : "400 Bad Request";
+        all(head, (size_t)sprintf(head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n", status, size));
         all(body, size);
         free(body);
     }

@@ -6,15 +6,23 @@ const { Duplex } = require("node:stream");
 console.log = console.error; // stdout carries replies only
 
 function answer(text) {
-  return text.split(/\s+/).filter(Boolean).reverse().join(" ");
+  const words = text.split(/\s+/).filter(Boolean);
+  if (words.length === 0) throw new Error("there is no word in it");
+  return words.reverse().join(" ");
 }
 
 const server = http.createServer((request, response) => {
   const pieces = [];
   request.on("data", (piece) => pieces.push(piece));
   request.on("end", () => {
-    const reply = Buffer.from(answer(Buffer.concat(pieces).toString()));
-    response.writeHead(200, { "Content-Type": "text/plain; charset=utf-8", "Content-Length": reply.length });
+    let status = 200, reply;
+    try {
+      reply = Buffer.from(answer(Buffer.concat(pieces).toString()));
+    } catch (error) {
+      console.error(error); // what goes to stderr is the log
+      [status, reply] = [500, Buffer.from(error.message)];
+    }
+    response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8", "Content-Length": reply.length });
     response.end(reply);
   });
 });

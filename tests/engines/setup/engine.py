@@ -94,6 +94,11 @@ class Engine(ABC):
         return self.repository + images.ECHO
 
     @property
+    def image_node(self) -> str:
+        """An image with node and nothing else; only there once `images.provide` was asked for images.NODE."""
+        return self.repository + images.NODE
+
+    @property
     def image_volume(self) -> str:
         """The python image with an anonymous volume at /data."""
         return self.repository + images.VOLUME

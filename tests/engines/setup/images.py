@@ -1,7 +1,8 @@
 """The images of the tests, made of what the machine has; both engines get the same files.
 
 `PYTHON` is Debian's python3 with busybox, for guests that do as they are told; `ECHO` is one static program and nothing
-else. Both are imported from a tar. `VOLUME` and `ENTRYPOINT` are built with a Dockerfile.
+else. Both are imported from a tar. `VOLUME` and `ENTRYPOINT` are built with a Dockerfile. `NODE` is large and not among
+`ALL`: a test that wants it asks for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 PYTHON = "hotfn-test/python"
 ECHO = "hotfn-test/echo"
+NODE = "hotfn-test/node"
 VOLUME = "hotfn-test/volume"
 ENTRYPOINT = "hotfn-test/entrypoint"
 ALL = (PYTHON, ECHO, VOLUME, ENTRYPOINT)
 
 INTERPRETER = Path("/usr/bin/python3")  # Debian's, whatever else is installed
 BUSYBOX = Path("/bin/busybox")
-SIZE_LIMIT = 60 << 20  # bytes of an archive: more means that something slipped in
+SIZE_LIMIT = {PYTHON: 60 << 20, ECHO: 2 << 20, NODE: 200 << 20}  # bytes of an archive: more and something slipped in
 _GUESTS = Path(__file__).resolve().parents[3] / "hotfn_core" / "testing" / "guests" / "__init__.py"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Parts of the standard library that no function here needs, and that are most of it.
@@ -40,7 +43,11 @@ _FILES = {
     "etc/group": "root:x:0:\nfn:x:1000:\n",
 }
 _FOLDERS = {"tmp": 0o1777, "proc": 0o755, "sys": 0o755, "dev": 0o755, "root": 0o700, "data": 0o777, "home/fn": 0o755}
-_CHANGES = {PYTHON: [f"ENV PATH={_PATH}", 'CMD ["python3"]'], ECHO: ['ENTRYPOINT ["/echo"]']}
+_CHANGES = {
+    PYTHON: [f"ENV PATH={_PATH}", 'CMD ["python3"]'],
+    ECHO: ['ENTRYPOINT ["/echo"]'],
+    NODE: [f"ENV PATH={_PATH}", 'CMD ["node"]'],
+}
 _DOCKERFILES = {
     VOLUME: "FROM {python}\nVOLUME /data\n",
     ENTRYPOINT: "FROM {python}\n"
@@ -71,7 +78,7 @@ def archive(name: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
         _write(draft, _MAKERS[name](folder))
-        assert draft.stat().st_size <= SIZE_LIMIT, f"{name} has {draft.stat().st_size >> 20} MB"
+        assert draft.stat().st_size <= SIZE_LIMIT[name], f"{name} has {draft.stat().st_size >> 20} MB"
         draft.replace(path)
     return path
 
@@ -105,7 +112,20 @@ def _python(folder: Path) -> list[Entry]:
     return entries + list(_FOLDERS.items())
 
 
-_MAKERS: dict[str, Callable[[Path], list[Entry]]] = {PYTHON: _python, ECHO: _echo}
+def _node(folder: Path) -> list[Entry]:
+    """Node with its shared objects, and what Debian's reads of its own library from files when it starts."""
+    found = shutil.which("node")
+    assert found, "node is not installed"
+    real = Path(found).resolve()
+    objects = _shared([real])
+    scripts = {
+        path for one in (real, *objects) for path in re.findall(rb"/usr/share/nodejs/[\w./-]+\.js", one.read_bytes())
+    }
+    files = [*objects, *(path for path in map(Path, sorted(map(os.fsdecode, scripts))) if path.is_file())]
+    return [("usr/bin/node", real), *((os.fspath(path)[1:], path) for path in files), *_FOLDERS.items()]
+
+
+_MAKERS: dict[str, Callable[[Path], list[Entry]]] = {PYTHON: _python, ECHO: _echo, NODE: _node}
 
 
 def _standard(library: Path) -> Iterator[Path]:
