@@ -38,7 +38,7 @@ def built(engine: Engine, folder: Path, base: str) -> Iterator[str]:
 
 
 def base_of(runtime: str, engine: Engine, engines: EngineSet) -> str:
-    """Return the image that a function of this runtime is built from. That of Node is made once somebody asks for it."""
+    """Return the image that a function of this runtime is built from. That of Node is made when it is asked for."""
     if runtime != "node":
         return engine.image_python  # it has a shell, too
     if not shutil.which("node"):
