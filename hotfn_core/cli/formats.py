@@ -18,6 +18,14 @@ def raw_body(_index: int, outcome: Reply | CallError) -> bytes:
     return outcome.body if isinstance(outcome, Reply) else b""
 
 
+def headed(_index: int, outcome: Reply | CallError) -> bytes:
+    """Write status and headers, an empty line, and the body; nothing for a call without a reply."""
+    if not isinstance(outcome, Reply):
+        return b""
+    lines = [str(outcome.status), *(f"{name}: {value}" for name, value in outcome.headers.items_all()), "", ""]
+    return "\n".join(lines).encode("utf-8", "backslashreplace") + outcome.body
+
+
 class LineBody:
     """Writes the body and, unless it ends with one, a newline; an empty line for a call without a reply.
 

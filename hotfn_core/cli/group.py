@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BUILT_IN = {
     "run": "hotfn_core.cli.run:run",
+    "call": "hotfn_core.cli.call:call",
     "bench": "hotfn_core.cli.bench.command:bench",
     "plugins": "hotfn_core.cli.plugins:plugins",
     "check": "hotfn_core.cli.check:check",
@@ -118,6 +119,7 @@ def cli() -> None:
 
     \b
     Examples:
+      hotfn init greet                          a new function, and `hotfn test` in its directory
       hotfn run -- wc -c < README.md            one call: the body is stdin
       hotfn run -c functions.toml lines --each-line --stats < words.txt
       hotfn bench -c functions.toml lines       how fast is it?

@@ -18,7 +18,7 @@ from hotfn_core.model import FunctionSpec
 
 from . import progress
 from .common import EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_USAGE
-from .formats import LineBody, json_line, raw_body
+from .formats import LineBody, headed, json_line, raw_body
 from .hosting import DRAIN_LIMIT, STDERR, STDIN, STDOUT, WRITE_LIMIT, handling_signals, run_on_loop
 from .messages import FunctionStderr, Messages
 from .pipeline import CannotStart, Pipeline
@@ -29,15 +29,17 @@ from .texts import calls_text
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `hotfn run` was asked to do."""
+    """What `hotfn run`, or `hotfn call`, was asked to do."""
 
     spec: FunctionSpec
     max_starting: Mapping[str, int] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)  # None: that of `input`, and without one of stdin
     input: Path | None = None
     each_line: bool = False
     calls: int = 1
     parallel: int = 1
     jsonl: bool = False
+    head: bool = False
     stats: bool = False
     stderr: str = "show"
     # What Manager.call gets besides the body; headers may hold secrets.
@@ -111,7 +113,7 @@ class _Session:
     async def _calls(self, manager: Manager, source: Source) -> None:
         plan = self._plan
         lines = LineBody()
-        form = json_line if plan.jsonl else lines if plan.each_line else raw_body
+        form = json_line if plan.jsonl else lines if plan.each_line else headed if plan.head else raw_body
         call = functools.partial(manager.call, plan.spec, **plan.call)
         self._pipeline = Pipeline(source, call, self._tally.record, form, STDOUT, plan.parallel)
         async with self._progress(source):
@@ -147,6 +149,8 @@ class _Session:
             os.close(fd)
 
     async def _source(self, fd: int) -> Source:
+        if self._plan.body is not None:
+            return Repeated(self._plan.body, self._plan.calls)
         limit = self._plan.spec.max_request
         if self._plan.each_line:
             return Lines(fd, limit, _file_size(fd))

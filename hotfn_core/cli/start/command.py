@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -30,8 +31,9 @@ def init(ctx: click.Context, name: str, runtime: str, spoken: str | None) -> Non
 
     \b
     Example:
-      hotfn init greet && cd greet && hotfn test
-      echo hotfn | hotfn run
+      hotfn init greet && cd greet
+      hotfn test
+      hotfn call -d hotfn
     """  # noqa: D301  # click needs the backspace itself
     known = RUNTIMES[runtime].formats
     folder = Path(name)
@@ -47,14 +49,15 @@ def init(ctx: click.Context, name: str, runtime: str, spoken: str | None) -> Non
 
 def _write(folder: Path, contents: dict[str, bytes], executable: tuple[str, ...]) -> None:
     """Raises ConfigError, before anything is written, when something of it is there."""
-    there = [str(folder / one) for one in contents if (folder / one).exists()]
+    there = [str(folder / one) for one in contents if os.path.lexists(folder / one)]
     if there:
         raise ConfigError(f"{', '.join(there)}: is there already, and nothing was written")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in contents.items():
             path = folder / file
-            path.write_bytes(data)
+            with path.open("xb") as new:
+                new.write(data)
             path.chmod(0o755 if file in executable else 0o644)
             click.echo(str(path))
     except OSError as error:

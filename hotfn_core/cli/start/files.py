@@ -50,12 +50,14 @@ def _helper() -> bytes:
 
 
 def _func_yaml(name: str, runtime: Runtime, spoken: str) -> str:
+    quoted = '"null"' if name == "null" else name  # every other name is text in this file, whatever it looks like
     return f"""\
-# What hotfn knows of the function: hotfn run, hotfn test, hotfn bench. docs/configuration.md has all keys.
-name: {name}
+# What hotfn knows of the function: hotfn test, hotfn call, hotfn run, hotfn bench. docs/configuration.md has all keys.
+name: {quoted}
 version: 0.0.1
 format: {spoken}
-# As a container: remove the next three lines, docker build -t {name}:0.0.1 .
+# As a container: docker build -t {name}:0.0.1 . && hotfn test --image {name}:0.0.1
+# For good: remove the next three lines.
 driver: local
 driver_options: {{cwd: .}}
 cmd: {" ".join(runtime.command)}
