@@ -42,6 +42,9 @@ FRAMING = ("content-length", "transfer-encoding")
 """Headers of a reply that are not the handler's to say."""
 PIECE = 1 << 18
 """Bytes that are read at a time, at most."""
+SMALL = 1 << 16
+"""The same while a small call is expected. More would be mapped and unmapped by the allocator, which takes longer than
+the call."""
 
 
 class BadCall(ValueError):
@@ -309,7 +312,7 @@ class _Source:
 
     def more(self, wanted: int = 1) -> bool:
         """Have more bytes, `wanted` of them if they come. Returns False at the end of the stream."""
-        piece = os.read(self.fd, PIECE)
+        piece = os.read(self.fd, SMALL if wanted < SMALL else PIECE)
         if len(piece) < wanted:
             pieces, size = [self.data, piece], len(piece)
             while piece and size < wanted:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import bodies
 import crowded
+import helped
 import longrun
 import many
 import peers
@@ -129,6 +130,15 @@ def cold_python(**driver_options: object) -> Entry:
     return Entry(lambda _: Cold(command, uvloop.new_event_loop, "http", **driver_options), 2)
 
 
+def guest(code: str, protocol: str) -> Entry:
+    """Return a hot function in Python."""
+    return Entry(lambda _: helped.Guest(code, protocol), 200)
+
+
+def start(protocol: str) -> Entry:
+    return Entry(lambda _: helped.Start(protocol), 5)
+
+
 CASES: dict[str, Entries] = {
     "hot": {
         "Pool": Entry(lambda _: Pool(1), 50),  # first, so that its workers are forked from a process without loops
@@ -181,6 +191,12 @@ CASES: dict[str, Entries] = {
         "plain": cold_python(),
         "zygote": cold_python(zygote=True),
     },
+    "helper": {
+        f"{who}, {protocol}": guest(code, protocol)
+        for protocol in helped.BY_HAND
+        for who, code in (("by hand", helped.BY_HAND[protocol]), ("helper", helped.HELPED))
+    },
+    "helper start": {f"beyond Python's own, {protocol}": start(protocol) for protocol in helped.BY_HAND},
     "import": {
         "import asyncio, pluggy": python("import asyncio, pluggy"),
         "import hotfn_core": python("import hotfn_core"),
