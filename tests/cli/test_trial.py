@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from hotfn_core import FunctionSpec
+from hotfn_core.cli.spec import resolve
+
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 FUNCTION = """\
 import os, sys
@@ -123,8 +126,15 @@ class TestTest:
     def test_a_function_that_cannot_start(self, hotfn: Run, written: Write) -> None:
         written({"in": "x", "out": "x"}, entrypoint="/no/such/program")
         done = hotfn("test")
-        assert done.returncode in {1, 3}
-        assert b"/no/such/program" in done.stdout + done.stderr
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert b'failed: default/f could not be started: cannot start "/no/such/program"' in done.stdout
+
+    def test_an_engine_that_is_away(self, hotfn: Run, written: Write) -> None:
+        written({"in": "x", "out": "x"})
+        env = {"DOCKER_HOST": "unix:///no/such/socket"}
+        done = hotfn("test", "--image", "absent", env=env)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert b"there is no docker at unix:///no/such/socket" in done.stderr
 
     def test_options_win_over_the_file(self, hotfn: Run, written: Write) -> None:
         written({"in": "env", "out": "them"})
@@ -215,3 +225,35 @@ class TestCall:
         done = hotfn("call")
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"hotfn call -- COMMAND" in done.stderr
+
+
+class TestAnImageInsteadOfACommand:
+    """`--image` for a function whose file says how it runs on this machine."""
+
+    FILE = """
+[functions.f]
+command = ["python3", "f.py"]
+driver_options = {cwd = "."}
+env = {A = "1", B = "1"}
+memory = 9
+"""
+
+    def spec(self, folder: Path, text: str, *command: str, **given: Any) -> FunctionSpec:
+        (folder / "functions.toml").write_text(text)
+        return resolve(folder / "functions.toml", "f", command, given).spec
+
+    def test_the_image_knows_what_it_runs(self, tmp_path: Path) -> None:
+        spec = self.spec(tmp_path, self.FILE, image="greet", env={"B": "2"})
+        assert (spec.driver, spec.image, spec.command, dict(spec.driver_options)) == ("docker", "greet", (), {})
+        assert (dict(spec.env), spec.memory) == ({"A": "1", "B": "2"}, 9)
+
+    def test_what_is_given_counts(self, tmp_path: Path) -> None:
+        given = {"image": "greet", "driver": "podman", "driver_options": {"init": True}}
+        spec = self.spec(tmp_path, self.FILE, "cat", **given)
+        assert (spec.driver, spec.command, dict(spec.driver_options)) == ("podman", ("cat",), {"init": True})
+
+    def test_a_function_that_had_an_image_keeps_the_rest(self, tmp_path: Path) -> None:
+        text = self.FILE + 'image = "old"\ndriver = "podman"\n'
+        spec = self.spec(tmp_path, text, image="new")
+        assert (spec.driver, spec.image, spec.command) == ("podman", "new", ("python3", "f.py"))
+        assert list(spec.driver_options) == ["cwd"]

@@ -74,6 +74,10 @@ class TestAnswers:
     def test_a_call_that_fails_is_told_with_the_log(self) -> None:
         assert said(only(out="x"), error="it died", log=("a", "b")) == ["failed: it died", "  | a", "  | b"]
 
+    def test_what_the_error_says_already_is_not_told_twice(self) -> None:
+        found = said(only(out="x"), error="it died:\na\x1b[2J\nb", log=("a\x1b[2J", "b", "c"))
+        assert found == ["failed: it died:", "  | a\\x1b[2J", "  | b", "  | c"]
+
     @pytest.mark.parametrize(("error", "log"), [("it broke", ()), ("else", ("it broke",)), ("", ("it broke",))])
     def test_an_expected_error_may_be_in_the_log(self, error: str, log: tuple[str, ...]) -> None:
         assert said(only(err="broke"), error=error, log=log) == []

@@ -76,13 +76,24 @@ def _text(value: Any) -> str:
 def faults(case: Case, answer: Answer) -> Iterator[str]:
     """Yield what is wrong with the answer, line by line; nothing when it is as expected."""
     if case.err is None and answer.error:
-        yield f"failed: {answer.error}"
-        yield from (f"  | {line}" for line in answer.log)
+        yield from _failure(answer)
         return
     if case.err is not None and case.err not in "\n".join([answer.error, *answer.log]):
         yield f"expected an error with {case.err!r}, got {answer.error or 'an answer'!r}"
     if case.out is not None and not _as_expected(case.out, answer.body):
         yield from _difference(case.out, answer.body)
+
+
+def _failure(answer: Answer) -> Iterator[str]:
+    """Yield the error, and what the function said that is not in it already."""
+    first, *rest = answer.error.splitlines()
+    yield f"failed: {_visible(first)}"
+    yield from (f"  | {_visible(line)}" for line in (*rest, *(one for one in answer.log if one not in rest)))
+
+
+def _visible(line: str) -> str:
+    """Return a line with its control characters written out."""
+    return line if line.isprintable() else repr(line)[1:-1]
 
 
 def _as_expected(out: Any, body: bytes) -> bool:
@@ -100,7 +111,7 @@ def _difference(out: Any, body: bytes) -> Iterator[str]:
     if not isinstance(out, str):
         expected, found = _pretty(expected), _pretty(found)
     lines = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=2)
-    yield from (repr(line)[1:-1] if not line.isprintable() else line for line in lines)
+    yield from map(_visible, lines)
 
 
 def _pretty(text: str) -> str:

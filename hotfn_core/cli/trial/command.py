@@ -36,7 +36,7 @@ def test(ctx: click.Context, /, **options: Any) -> None:
       hotfn test --driver podman --image greet
 
     \b
-    Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests.
+    Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests, 3 the driver is unavailable.
     """  # noqa: D301  # click needs the backspace itself
     from .trial import run, summary
 

@@ -30,9 +30,10 @@ class _Log:
 async def run(
     spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[Case], say: Callable[[str], object]
 ) -> int:
-    """Run all, say how each went, and return how many failed."""
+    """Run all, say how each went, and return how many failed. Raises DriverError when the driver is unavailable."""
     log, failed = _Log(), 0
     async with Manager(plugins=[log], max_starting=starting) as manager:
+        await manager.open(spec)
         for case in cases:
             log.lines.clear()
             begin = manager.time()
