@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return file if folder in ("core", "engines", "sim") else "others"
 
     return Scheduler(config, log)
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], None]:
+    """Skip a test that needs a program which is not installed. In CI only Rust may be missing."""
+
+    def check(program: str) -> None:
+        if shutil.which(program):
+            return
+        if os.environ.get("CI") and program != "rustc":
+            pytest.fail(f"{program} is not installed", pytrace=False)
+        pytest.skip(f"{program} is not installed")
+
+    return check
 
 
 @pytest.fixture(scope="session")

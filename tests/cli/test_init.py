@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +37,11 @@ Refused = Callable[..., str]
 
 
 @pytest.mark.parametrize(("runtime", "spoken"), EVERY)
-def test_a_newcomers_three_commands(runtime: str, spoken: str, hotfn: Run, tmp_path: Path) -> None:
+def test_a_newcomers_three_commands(
+    runtime: str, spoken: str, hotfn: Run, need: Callable[[str], None], tmp_path: Path
+) -> None:
     """hotfn init greet, hotfn test, hotfn call; and `make` where there is something to be made. Then it stays hot."""
-    if runtime == "node" and not shutil.which("node"):
-        pytest.skip("node is not installed")
+    need({"node": "node", "c": "make"}.get(runtime, "sh"))
     first = hotfn("init", "--runtime", runtime, "--format", spoken, "greet")
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "greet"

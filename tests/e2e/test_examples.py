@@ -17,7 +17,7 @@ from hotfn_core import CallError, CallTimeout, FunctionSpec, InstanceExited, Man
 from hotfn_core.config import load_config
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-NEEDS = {"node": "node", "c": "cc", "rust": "rustc"}
+NEEDS = {"node": "node", "c": "make", "rust": "rustc"}
 HOT = ["python", "node", "c", "rust"]
 MIB = 1 << 20
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
@@ -25,13 +25,12 @@ Call = Callable[..., Awaitable[Reply]]
 
 
 @pytest.fixture(scope="session")
-def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def folder_of(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str], None]) -> Callable[[str], Path]:
     """Return the folder of an example, with what has to be made of it; skips where its language is not installed."""
     below = tmp_path_factory.mktemp("examples")
 
     def find(example: str) -> Path:
-        if example in NEEDS and not shutil.which(NEEDS[example]):
-            pytest.skip(f"{NEEDS[example]} is not installed")
+        need(NEEDS.get(example, "sh"))
         folder = below / example
         if not folder.exists():
             shutil.copytree(EXAMPLES / example, folder)

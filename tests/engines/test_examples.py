@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
 IMAGE = "hotfn-test/example"
+Need = Callable[[str], None]
 Done = subprocess.CompletedProcess[bytes]
 
 
@@ -37,21 +38,20 @@ def built(engine: Engine, folder: Path, base: str) -> Iterator[str]:
         engine.cli("rmi", "-f", engine.repository + IMAGE)
 
 
-def base_of(runtime: str, engine: Engine, engines: EngineSet) -> str:
+def base_of(runtime: str, engine: Engine, engines: EngineSet, need: Need) -> str:
     """Return the image that a function of this runtime is built from. That of Node is made when it is asked for."""
     if runtime != "node":
         return engine.image_python  # it has a shell, too
-    if not shutil.which("node"):
-        pytest.skip("node is not installed")
+    need("node")
     images.provide(engine, engines.archives, [images.NODE])
     return engine.image_node
 
 
-def made(folder: Path) -> Path:
+def made(folder: Path, need: Need) -> Path:
     """Do what has to be done before `docker build`, as the first line of each Dockerfile has it."""
     if (folder / "Makefile").exists():
-        if "rustc" in (folder / "Makefile").read_text() and not shutil.which("rustc"):
-            pytest.skip("rustc is not installed")
+        need("make")
+        need("rustc" if (folder / "function.rs").exists() else "cc")
         subprocess.run(["make"], cwd=folder, check=True, capture_output=True)
     elif (folder / "function.py").exists():
         shutil.copy(str(hotfn_function.__file__), folder)
@@ -70,10 +70,10 @@ def test_the_dockerfile_of_lines_builds_and_answers_a_thousand_lines_hot(engine:
 
 @pytest.mark.parametrize("example", ["python", "node", "shell", "c", "rust"])
 def test_an_example_passes_its_tests_in_a_container_and_stays_hot(
-    example: str, engine: Engine, engines: EngineSet, tmp_path: Path
+    example: str, engine: Engine, engines: EngineSet, need: Need, tmp_path: Path
 ) -> None:
-    folder = made(Path(shutil.copytree(EXAMPLES / example, tmp_path / example)))
-    with built(engine, folder, base_of(example, engine, engines)) as image:
+    folder = made(Path(shutil.copytree(EXAMPLES / example, tmp_path / example)), need)
+    with built(engine, folder, base_of(example, engine, engines, need)) as image:
         where = ["-c", str(folder / "func.yaml"), "--driver", engine.name, "--image", image]
         passes(where)
         big = hotfn("run", *where, body=b"ab " * 349_525)  # 1 MiB, but for a byte
@@ -83,11 +83,11 @@ def test_an_example_passes_its_tests_in_a_container_and_stays_hot(
 
 @pytest.mark.parametrize("runtime", ["python", "node", "shell", "c"])
 def test_what_init_writes_is_an_image_that_passes_its_tests(
-    runtime: str, engine: Engine, engines: EngineSet, tmp_path: Path
+    runtime: str, engine: Engine, engines: EngineSet, need: Need, tmp_path: Path
 ) -> None:
     assert hotfn("init", "--runtime", runtime, "greet", cwd=tmp_path).returncode == 0
-    folder = made(tmp_path / "greet")
-    with built(engine, folder, base_of(runtime, engine, engines)) as image:
+    folder = made(tmp_path / "greet", need)
+    with built(engine, folder, base_of(runtime, engine, engines, need)) as image:
         where = ["-c", str(folder / "func.yaml"), "--driver", engine.name, "--image", image]
         passes(where)
         stays_hot(where, cold=runtime == "shell")
