@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from .setup import Engine
 
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
@@ -59,14 +57,15 @@ def test_what_fails(engine: Engine, tmp_path: Path) -> None:
     assert lines[-1] == "3 tests, 3 failed"
 
 
-@pytest.mark.parametrize(
-    ("keys", "said"),
-    [
-        ({"image": "hotfn-test/absent", "driver_options": {"pull": "never"}}, "hotfn-test/absent"),
-        ({"command": ["no-such-program"]}, "no-such-program is not in the image"),
-    ],
-)
-def test_what_cannot_start(keys: dict[str, Any], said: str, engine: Engine, tmp_path: Path) -> None:
-    done = trial(tmp_path, engine, {"in": "x", "out": "x"}, **keys)
-    assert done.returncode == 1
-    assert said in done.stdout
+def test_an_image_that_is_not_there(engine: Engine, tmp_path: Path) -> None:
+    absent = {"image": "hotfn-test/absent", "driver_options": {"pull": "never"}}
+    done = trial(tmp_path, engine, {"in": "x", "out": "x"}, **absent)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "hotfn-test/absent" in done.stderr
+
+
+def test_a_program_that_is_not_there_fails_every_test(engine: Engine, tmp_path: Path) -> None:
+    done = trial(tmp_path, engine, {"in": "x", "out": "x"}, {"err": "is not in the image"}, command=["no-such-program"])
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "failed: default/f could not be started: the program no-such-program is not in the image" in done.stdout
+    assert done.stdout.endswith("2 tests, 1 failed\n")

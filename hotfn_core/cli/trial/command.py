@@ -36,7 +36,11 @@ def test(ctx: click.Context, /, **options: Any) -> None:
       hotfn test --driver podman --image greet
 
     \b
-    Exit status: 0 all passed, 1 some failed, 2 the file is wrong or has no tests, 3 the driver is unavailable.
+    Exit status:
+      0  all passed
+      1  some failed
+      2  the command line or the file is wrong, or there are no tests
+      3  the driver is unavailable, or the image
     """  # noqa: D301  # click needs the backspace itself
     from .trial import run, summary
 
