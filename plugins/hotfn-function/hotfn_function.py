@@ -334,7 +334,7 @@ class _Source:
     def whole_line(self) -> bytes:
         """Return a line of any size, b"" at the end of the stream. Raises SystemExit when it ends within the line."""
         pieces: list[bytes] = []
-        piece = self.data or os.read(self.fd, PIECE)
+        piece = self.data or os.read(self.fd, SMALL)
         while not (end := piece.find(b"\n") + 1):
             if not piece:
                 if b"".join(pieces).strip():
