@@ -44,9 +44,7 @@ def test(ctx: click.Context, /, **options: Any) -> None:
     """  # noqa: D301  # click needs the backspace itself
     from .trial import run, summary
 
-    path = options["config_path"] or find_config()
-    if path is None:
-        raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
+    path = _file(options["config_path"] or find_config())
     given, starting = resolve(
         path,
         options["function"],
@@ -61,8 +59,15 @@ def test(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(EXIT_FAILED if failed else 0)
 
 
-def cases_of(path: Path, name: str) -> list[Case]:
-    """Return the tests of a function in a file. Raises ConfigError when there are none."""
+def _file(path: Path | None) -> Path:
+    if path is None:
+        raise ConfigError("tests stand in a func.yaml: there is none here; name one with -c")
+    return path
+
+
+def cases_of(path: Path | None, name: str) -> list[Case]:
+    """Return the tests of a function in a file. Raises ConfigError when there are none, or no file."""
+    path = _file(path)
     tests = load_config(path).tests.get(name, ())
     if not tests:
         raise ConfigError(f"{path}: there are no tests of {name} in it; a func.yaml has them under `tests`")
