@@ -33,7 +33,8 @@ RUNTIMES: Mapping[str, Runtime] = {
 
 def files(name: str, runtime: str, spoken: str) -> dict[str, bytes]:
     """Return the files of a new function by their names. Raises ConfigError."""
-    found = {one.name: one.read_bytes() for one in (resources.files(__package__) / "templates" / runtime).iterdir()}
+    template = resources.files(__package__) / "templates" / runtime
+    found = {one.name: one.read_bytes() for one in template.iterdir() if one.is_file()}  # pip compiles what is Python
     if runtime == "python":
         found[HELPER] = _helper()
     found["func.yaml"] = _func_yaml(name, RUNTIMES[runtime], spoken).encode()
