@@ -22,7 +22,8 @@ class ContainerSpec:
     repr. `memory` is in MB, `cpus` in cores, None for no limit. `instance` names this copy, `function` is
     "app/name", `identity` the SHA-256 of the function's description. `shared`, "" for none, is a directory of this
     machine that the copy must find at `SharingDriver.shared_at` and may write to, whoever it runs as. It and the one
-    around it are this copy's alone and have the mode 0700: the driver opens them as far as that needs.
+    around it are this copy's alone and have the mode 0700: the driver opens them as far as that needs. `shares` says
+    that the function's copies get one; `prepare` is told that too, when there is none yet.
     """
 
     function: str
@@ -36,6 +37,7 @@ class ContainerSpec:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     best_effort: bool = False
     shared: str = ""
+    shares: bool = False
 
 
 class Receiver(Protocol):

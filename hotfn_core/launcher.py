@@ -32,6 +32,7 @@ def container_spec(
         cpus=spec.cpus,
         options=spec.driver_options,
         best_effort=spec.best_effort,
+        shares=protocol.listening is not None,
     )
 
 

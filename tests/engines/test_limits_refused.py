@@ -169,7 +169,7 @@ def test_s13_what_no_engine_could_do_is_refused_without_one(engine: Engine, aske
         ({"max_files": 1 << 31}, "; the engine may not give so much: lower driver_options max_files or ulimits"),
         (
             {"mounts": ["/hotfn-test-missing:/data"]},
-            "; driver_options mounts names what is not on the engine's machine",
+            "; driver_options mounts, or TMPDIR for a copy that listens, names what is not on the engine's machine",
         ),
     ],
 )

@@ -295,6 +295,23 @@ class IdsAreNotUnique(LocalDriver):
         return container
 
 
+@caught_by("sharing")
+class ShowsItElsewhere(LocalDriver):
+    shared_at = "/no/such/place-of-a-check"
+
+
+@caught_by("sharing_alone")
+class SharesWithAll(LocalDriver):
+    first = ""
+
+    async def launch(self, spec: ContainerSpec, receiver: Receiver) -> Container:
+        self.first = self.first or spec.shared
+        if spec.shared != self.first:
+            os.rmdir(spec.shared)  # noqa: PTH106
+            os.symlink(self.first, spec.shared)  # noqa: PTH211
+        return await super().launch(spec, receiver)
+
+
 @caught_by("sweep")
 class SweepsTheLiving(LocalDriver):
     async def sweep(self) -> int:

@@ -12,6 +12,7 @@ import pytest
 from hotfn_containers import docker_engine, podman_engine
 from hotfn_containers.docker_engine import host_config
 from hotfn_containers.drivers import DockerDriver, PodmanDriver
+from hotfn_containers.endpoint import Endpoint
 from hotfn_containers.engine import About, State
 from hotfn_containers.exits import as_exit
 from hotfn_containers.machine import check_machine
@@ -20,6 +21,7 @@ from hotfn_containers.oom import oom_killed, verdict
 from hotfn_containers.options import parse
 from hotfn_containers.plan import Plan, check_memory, make_plan
 from hotfn_containers.podman_engine import specification
+from hotfn_containers.sharing import check_sharing, open_up
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import ConfigError, DriverError
 from hotfn_core.model import Exit, FunctionSpec
@@ -28,7 +30,7 @@ MB = 1 << 20
 SECRET = "hunter2-hunter2"
 
 
-def plan(asked: int | None = None, /, cpus: float | None = None, **options: Any) -> Plan:
+def plan(asked: int | None = None, /, cpus: float | None = None, shared: str = "", **options: Any) -> Plan:
     """Return the plan of a function that asks for so much memory and has these options."""
     spec = ContainerSpec(
         function="app/f",
@@ -39,6 +41,7 @@ def plan(asked: int | None = None, /, cpus: float | None = None, **options: Any)
         env={"PASSWORD": SECRET},
         memory=asked,
         cpus=cpus,
+        shared=shared,
     )
     return make_plan(spec, parse("docker", options))
 
@@ -123,6 +126,11 @@ class TestDocker:
     def test_programs_in_tmp(self) -> None:
         config = host_config(plan(tmpfs=5, tmp_exec=True))
         assert config["Tmpfs"] == {"/tmp": "rw,nosuid,nodev,exec,size=5m,mode=1777"}
+
+    def test_a_shared_directory_is_mounted_behind_what_the_function_asks_for(self) -> None:
+        asked, ours = host_config(plan(mounts=["/a:/b"], shared="/x/1/s"))["Mounts"]
+        assert (asked["Source"], asked["Target"], asked["ReadOnly"]) == ("/a", "/b", True)
+        assert (ours["Source"], ours["Target"], ours["ReadOnly"]) == ("/x/1/s", "/tmp/iofs", False)
 
 
 class TestPodman:
@@ -210,6 +218,36 @@ class TestPodman:
             "netns": {"nsmode": "bridge"},
             "Networks": {"web": {}},
         }
+
+    def test_a_shared_directory_is_mounted_into_tmp(self) -> None:
+        ours, tmp = specification(plan(shared="/x/1/s"), {})["mounts"]
+        assert (ours["source"], ours["destination"], ours["options"][-1]) == ("/x/1/s", "/tmp/iofs", "rw")
+        assert tmp["destination"] == "/tmp"
+
+
+class TestSharing:
+    def test_what_is_made_ahead_cannot_have_a_directory_that_is_made_later(self) -> None:
+        spec = ContainerSpec(function="app/f", instance="", identity="0", image="img", shares=True)
+        assert make_plan(spec, parse("docker", {"prepared": 3})).options.prepared == 0
+        assert plan(prepared=3).options.prepared == 3
+
+    @pytest.mark.parametrize("target", ["/tmp/iofs", "/tmp/iofs/below"])
+    def test_nothing_else_may_be_mounted_there(self, target: str) -> None:
+        endpoint = Endpoint.parse("docker", "unix:///run/sock", "test")
+        with pytest.raises(DriverError, match=f"mounts has {target}, where copies of this function listen"):
+            check_sharing(endpoint, parse("docker", {"mounts": [f"/a:{target}"]}))
+        check_sharing(endpoint, parse("docker", {"mounts": ["/a:/tmp/iofs-of-another-kind"]}))
+
+    @pytest.mark.parametrize("engine", ["docker", "podman"])
+    def test_an_engine_that_may_be_elsewhere_cannot_share(self, engine: str) -> None:
+        endpoint = Endpoint.parse(engine, "tcp://127.0.0.1:1", "test")
+        with pytest.raises(DriverError, match=f"{engine} at tcp://127.0.0.1:1 may be on another machine") as failure:
+            check_sharing(endpoint, parse(engine, {}))
+        assert failure.value.status == 400
+
+    def test_a_directory_that_is_gone_is_an_error_of_the_driver(self) -> None:
+        with pytest.raises(DriverError, match="cannot open /no/such/place, where a copy is to listen: No such file"):
+            open_up("/no/such/place")
 
 
 class TestMemory:

@@ -12,7 +12,7 @@ from unittest import mock
 from hotfn_core.driver import Driver
 from hotfn_core.errors import did_you_mean
 
-from . import checks_exit, checks_launch, checks_stop, checks_streams
+from . import checks_exit, checks_launch, checks_sharing, checks_stop, checks_streams
 from .kit import PRIVATE, Guest, Kit, Unsupported
 from .registry import CHECKS, Check
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_driver",
     "checks_exit",
     "checks_launch",
+    "checks_sharing",
     "checks_stop",
     "checks_streams",
 ]

@@ -14,6 +14,7 @@ of these keys, performed in this order; a body that is no JSON object is sent ba
     "memory": MB                allocate and touch so much; "leak": true keeps it after the call
     "open_files": n             open so many files and keep them
     "write_file": [path, n]     write n bytes to a file
+    "listen": path              send back what comes over a unix socket there
     "spin": seconds             burn processor time until it has used so much in all
     "spawn": {"count": 1, "seconds": 60, "setsid": false, "quiet": false, "token": text}
                                 start grandchildren that sleep and ignore SIGTERM; quiet ones do not hold the pipes;

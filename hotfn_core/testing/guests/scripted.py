@@ -98,6 +98,26 @@ def spawn(count: int = 1, seconds: float = 60, setsid: bool = False, quiet: bool
         STATE.spawned.append(child.pid)
 
 
+def listen(path: str) -> None:
+    """Send back what comes over a socket, from now on."""
+    import _thread
+    import socket
+
+    def serve_one(one: socket.socket) -> None:
+        while data := one.recv(1 << 16):
+            one.sendall(data)
+
+    def accept() -> None:
+        while True:
+            _thread.start_new_thread(serve_one, (door.accept()[0],))
+
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(path)
+    os.chmod(path, 0o666)  # noqa: S103  # for whoever tests: hotfn may be another user than a container's
+    door.listen()
+    _thread.start_new_thread(accept, ())
+
+
 def attempt(action: Any, *args: Any, **options: Any) -> None:
     """What a limit of the system may forbid: the error goes into the report, not up."""
     try:
@@ -142,6 +162,8 @@ def use(script: Script) -> None:
         attempt(os.open, "/dev/null", os.O_RDONLY)
     if "write_file" in script:
         attempt(write_file, *script["write_file"])
+    if "listen" in script:
+        attempt(listen, script["listen"])
     if "spin" in script:
         spin(script["spin"])
     if "spawn" in script:

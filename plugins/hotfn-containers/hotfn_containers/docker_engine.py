@@ -257,7 +257,7 @@ def host_config(plan: Plan) -> dict[str, Any]:
         "RestartPolicy": {"Name": "no"},
         "IpcMode": "private",
         "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in plan.ulimits().items()],
-        "Mounts": [_mount(one) for one in options.mounts],  # not Binds: it makes a source that is missing
+        "Mounts": [_mount(one) for one in plan.mounts],  # not Binds: it makes a source that is missing
     }
     if plan.tmpfs:
         runs = "exec" if options.tmp_exec else "noexec"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from hotfn_core.driver import Container, ContainerSpec, Driver, Receiver
+from hotfn_core.driver import Container, ContainerSpec, Receiver, SharingDriver
 from hotfn_core.errors import ConfigError, DriverUnavailable
 from hotfn_core.model import FunctionSpec
 
@@ -28,6 +28,7 @@ from .options import parse
 from .plan import Plan, check_memory, confinement, make_plan
 from .prepared import Prepared
 from .removal import Removals
+from .sharing import NOT_AHEAD, SHARED_AT, check_sharing, open_up
 from .trouble import NameTaken, NoSuchImage, Refused
 
 log = logging.getLogger("hotfn")
@@ -41,7 +42,7 @@ CLOSE_SECONDS = 20.0
 """How long `aclose` waits for removals that are under way."""
 
 
-class EngineDriver(Driver):
+class EngineDriver(SharingDriver):
     """Copies are containers of one engine.
 
     `host` is the engine's address, "" for the one that the engine's own client would take.
@@ -49,6 +50,7 @@ class EngineDriver(Driver):
 
     enforces: ClassVar[frozenset[str]] = frozenset({"memory", "cpus"})
     freezes: ClassVar[bool] = True
+    shared_at: ClassVar[str] = SHARED_AT
 
     def __init__(self, host: str = "") -> None:
         self._host = host
@@ -117,6 +119,8 @@ class EngineDriver(Driver):
 
     async def prepare(self, spec: ContainerSpec) -> None:
         plan = self._plan(spec)
+        if spec.shares and spec.options.get("prepared"):
+            log.warning("%s: `prepared` is of no use: %s", spec.function, NOT_AHEAD)
         assert self._images is not None
         assert self._prepared is not None
         image = await self._images.prepare(plan)
@@ -127,6 +131,8 @@ class EngineDriver(Driver):
         plan = self._plan(spec)
         assert self._images is not None
         image = await self._images.ready(plan)
+        if plan.shared:
+            open_up(plan.shared)
         try:
             return await self._launched(spec, plan, image, receiver)
         except NoSuchImage:  # it was removed since it was looked at
@@ -162,7 +168,10 @@ class EngineDriver(Driver):
 
     def _plan(self, spec: ContainerSpec) -> Plan:
         """Say what the container is to be like. Raises DriverError for what this engine cannot do."""
-        plan = make_plan(spec, parse(self.name, spec.options))
+        options = parse(self.name, spec.options)
+        if spec.shares or spec.shared:
+            check_sharing(self.endpoint, options)
+        plan = make_plan(spec, options)
         check_machine(plan, self.calls.engine.about)
         return plan
 

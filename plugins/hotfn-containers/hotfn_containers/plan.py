@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hotfn_core.driver import ContainerSpec
 from hotfn_core.errors import ConfigError
 
-from .options import Options
+from .options import Mount, Options
+from .sharing import SHARED_AT
 
 MB = 1024 * 1024
 
@@ -27,7 +28,8 @@ DEFAULT_TMPFS = 64
 @dataclass(frozen=True)
 class Plan:
     """One container to be made. `memory` is in MB and bounds swap too, `cpus` in cores; None is no limit. `network` is
-    the one of the function's networks that this container gets, `tmpfs` the size of /tmp in MB, 0 for none."""
+    the one of the function's networks that this container gets, `tmpfs` the size of /tmp in MB, 0 for none. `shared` is
+    a directory of this machine that the container alone has, at SHARED_AT, "" for none."""
 
     function: str
     image: str
@@ -39,6 +41,12 @@ class Plan:
     tmpfs: int
     best_effort: bool
     env: Mapping[str, str] = field(repr=False)
+    shared: str = ""
+
+    @property
+    def mounts(self) -> tuple[Mount, ...]:
+        """All that the container sees of the engine's machine."""
+        return self.options.mounts + ((Mount(self.shared, SHARED_AT, writable=True),) if self.shared else ())
 
     def ulimits(self) -> dict[str, int]:
         """Return the limits of each process by their names in setrlimit, without RLIMIT_ and in lower case."""
@@ -54,7 +62,9 @@ class Plan:
 
 
 def make_plan(spec: ContainerSpec, options: Options) -> Plan:
-    """Turn what hotfn asks for into a plan."""
+    """Turn what hotfn asks for into a plan. What is made ready ahead cannot have a directory that is made later."""
+    if spec.shares or spec.shared:
+        options = replace(options, prepared=0)
     memory = memory_of(spec.memory, options)
     return Plan(
         function=spec.function,
@@ -67,6 +77,7 @@ def make_plan(spec: ContainerSpec, options: Options) -> Plan:
         tmpfs=tmpfs_of(memory, options),
         best_effort=spec.best_effort,
         env=spec.env if memory is None else {"FN_MEMORY": str(memory), **spec.env},
+        shared=spec.shared,
     )
 
 

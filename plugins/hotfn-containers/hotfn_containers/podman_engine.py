@@ -277,7 +277,7 @@ def _mounts(plan: Plan) -> list[dict[str, Any]]:
             "destination": one.target,
             "options": ["rbind", "rprivate", "nosuid", "nodev", "rw" if one.writable else "ro"],
         }
-        for one in plan.options.mounts
+        for one in plan.mounts
     ]
     if plan.tmpfs:
         runs = "exec" if plan.options.tmp_exec else "noexec"

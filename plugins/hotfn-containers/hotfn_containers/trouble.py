@@ -71,7 +71,7 @@ ASKED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"init seccomp.*too many open files", "raise driver_options max_files"),
         (
             r"bind source path does not exist|\bstatfs .*no such file",
-            "driver_options mounts names what is not on the engine's machine",
+            "driver_options mounts, or TMPDIR for a copy that listens, names what is not on the engine's machine",
         ),
         (r"mount a directory onto a file", "in driver_options mounts a directory meets a file, or the reverse"),
         (r"unknown capability", "correct driver_options capabilities"),
