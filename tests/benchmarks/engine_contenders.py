@@ -184,6 +184,7 @@ class EngineHot:
 
     fields: ClassVar[Fields] = {"idle_timeout": 300}
     options: ClassVar[Fields] = {}
+    wire: ClassVar[str] = "http"
 
     def __init__(self, where: Where, new_loop: NewLoop) -> None:
         os.environ["DOCKER_HOST" if where.engine == "docker" else "CONTAINER_HOST"] = f"unix://{where.socket}"
@@ -191,7 +192,7 @@ class EngineHot:
         self._states: dict[str, asyncio.Event] = {name: asyncio.Event() for name in ("gone", "frozen")}
         self._manager = self._loop.run_until_complete(Manager(plugins=[self]).__aenter__())
         fields = {"driver": where.engine, "image": where.image, "driver_options": self.options, **self.fields}
-        self._spec = FunctionSpec(name="echo", format="http", **fields)
+        self._spec = FunctionSpec(name="echo", format=self.wire, **fields)
         self._loop.run_until_complete(self._manager.open(self._spec))
 
     @hookimpl
@@ -212,6 +213,12 @@ class EngineHot:
     def close(self) -> None:
         self._loop.run_until_complete(self._manager.aclose())
         self._loop.close()
+
+
+class EngineListening(EngineHot):
+    """The same over a socket in a directory that the copy shares with hotfn. The guest reads and writes the same."""
+
+    wire: ClassVar[str] = "http-stream"
 
 
 class EngineCold(EngineHot):

@@ -26,13 +26,14 @@ from engine_contenders import (
     EngineCold,
     EngineFrozen,
     EngineHot,
+    EngineListening,
     EnginePrepared,
     Where,
 )
 from verdict import Bound, Times, Verdict, bounds_table, judge, times_table
 
 ENGINES = ("docker", "podman")
-HOTFN, BARE, READY = "hotfn", "bare API", "hotfn, prepared"
+HOTFN, BARE, READY, STREAM = "hotfn", "bare API", "hotfn, prepared", "hotfn, http-stream"
 MOST_MEMORY = 50 * 1024
 """Bytes of hotfn's own memory for each hot container."""
 
@@ -48,6 +49,7 @@ CASES: dict[str, dict[str, Entry]] = {
     "hot": {
         BARE: Entry(BareHot, 200),
         HOTFN: Entry(lambda where: EngineHot(where, uvloop.new_event_loop), 200),
+        STREAM: Entry(lambda where: EngineListening(where, uvloop.new_event_loop), 200),
     },
     "cold": {
         BARE: Entry(BareCold, 1),
@@ -61,6 +63,7 @@ CASES: dict[str, dict[str, Entry]] = {
 }
 BOUNDS = [
     *(Bound("hot", name, HOTFN, BARE, "<=", 1.5) for name in ENGINES),
+    *(Bound("hot", name, STREAM, HOTFN, "<=", 1.0) for name in ENGINES),
     *(Bound("cold", name, HOTFN, BARE, "<=", 1.15) for name in ENGINES),
     Bound("cold", "podman", READY, BARE, "<=", 0.334),
     *(Bound("frozen", name, HOTFN, BARE, "<=", 1.5) for name in ENGINES),

@@ -17,7 +17,7 @@ import pytest
 from hotfn_core import FunctionSpec, InstanceExited, LaunchFailed, Manager
 from hotfn_core.meeting.places import PREFIX
 
-from .calling import Log, copies, run, scripted, until
+from .calling import Log, copies, echo, run, scripted, until
 from .setup import Engine
 
 LISTENER = Path(__file__).with_name("listener.py").read_text(encoding="utf-8")
@@ -205,3 +205,18 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     while data := await reader.read(1 << 16):
         writer.write(data)
     writer.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"tmpfs": 0}], ids=str)
+def test_a_program_that_is_all_of_its_image(engine: Engine, options: dict[str, Any]) -> None:
+    """Not even a /tmp is in there."""
+
+    async def main() -> None:
+        spec = echo(engine, "http-stream", driver_options=options)
+        async with Manager() as manager:
+            for body in (b"", b"hello", bytes(range(256)) * 4096):
+                reply = await manager.call(spec, body)
+                assert (reply.status, reply.body) == (200, body)
+            assert not reply.cold
+
+    run(main())

@@ -1,8 +1,9 @@
 /* A function in C that answers every call with the call's own body: what a benchmark of the way there and back needs.
  *
  * FN_FORMAT names the format: "http" and "json" as hotfn writes them (Content-Length, no chunks; one line of JSON),
- * anything else copies stdin to stdout. Requests and replies may be of any size. It exits with 0 at the end of stdin,
- * with 1 when it cannot go on, with 2 when it does not understand.
+ * "http-stream" is "http" over the unix socket that FN_LISTENER names, anything else copies stdin to stdout. Requests
+ * and replies may be of any size. It exits with 0 at the end of stdin, with 1 when it cannot go on, with 2 when it does
+ * not understand.
  */
 #define _GNU_SOURCE /* memmem */
 #include <errno.h>
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* What was read and not yet used: data[start..end). */
@@ -160,10 +164,40 @@ static void serve_raw(void) {
     }
 }
 
+/* Listen under another name, and take the right one when that can be connected to. */
+static int listen_at(const char *path) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s.new", path) >= sizeof at.sun_path)
+        fail(2, "the path of the socket is too long");
+    int door = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (door < 0 || bind(door, (struct sockaddr *)&at, sizeof at) < 0) fail(1, strerror(errno));
+    if (chmod(at.sun_path, 0666) < 0 || listen(door, 8) < 0) fail(1, strerror(errno));
+    if (rename(at.sun_path, path) < 0) fail(1, strerror(errno));
+    return door;
+}
+
+/* Serve one connection after the other: each is stdin and stdout while it lasts. */
+static void serve_http_stream(void) {
+    static const char scheme[] = "unix:";
+    const char *path = getenv("FN_LISTENER");
+    if (path == NULL || strncmp(path, scheme, sizeof scheme - 1) != 0) fail(2, "FN_LISTENER names no unix socket");
+    int door = listen_at(path + sizeof scheme - 1);
+    for (;;) {
+        int connection = accept(door, NULL, NULL);
+        if (connection < 0) fail(1, strerror(errno));
+        if (dup2(connection, 0) < 0 || dup2(connection, 1) < 0) fail(1, strerror(errno));
+        close(connection);
+        serve_http();
+        shutdown(1, SHUT_RDWR); /* 0 and 1 stay open until the next one takes their place */
+        in.start = in.end = 0;
+    }
+}
+
 int main(void) {
     const char *format = getenv("FN_FORMAT");
     if (format != NULL && strcmp(format, "http") == 0) serve_http();
     else if (format != NULL && strcmp(format, "json") == 0) serve_json();
+    else if (format != NULL && strcmp(format, "http-stream") == 0) serve_http_stream();
     else serve_raw();
     return 0;
 }
