@@ -37,6 +37,7 @@ class SocketContainer(Container):
         self.inner: Container | None = None
         self.exit: Exit | None = None
         self.news = asyncio.Event()  # while it starts: something has come to its directory, or it is gone
+        self.refusal = ""  # why the last attempt to connect while it starts failed
         self._talker = talker
         self._door = door
         self._rounds = rounds
@@ -66,7 +67,12 @@ class SocketContainer(Container):
             self._connect()
         except FileNotFoundError:
             return "absent"
-        except (ConnectionRefusedError, BlockingIOError):
+        except (
+            ConnectionRefusedError,
+            PermissionError,
+            BlockingIOError,
+        ) as error:  # made, and not opened to others yet
+            self.refusal = error.strerror
             return "refuses"
         self._listens = True
         return "listens"

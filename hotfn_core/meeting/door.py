@@ -27,12 +27,13 @@ class Door:
         """Connect, without waiting, and return the connection's descriptor, which does not block.
 
         Raises FileNotFoundError when there is no socket yet, ConnectionRefusedError when nobody listens on it,
-        BlockingIOError when too many wait for it, and DriverError for what can never become a connection.
+        PermissionError when its mode keeps us out, BlockingIOError when too many wait for it, and DriverError for what
+        can never become a connection.
         """
         found = self._find()
         try:
             return _connected(f"/proc/self/fd/{found}")
-        except (ConnectionRefusedError, BlockingIOError):
+        except (ConnectionRefusedError, PermissionError, BlockingIOError):
             raise
         except OSError as error:
             raise DriverError(f"its socket {self._name} cannot be connected to: {error.strerror}") from error

@@ -74,7 +74,7 @@ class Meeting:
                 await _until_listening(copy)
         except TimeoutError:
             text = f"it did not listen on {self._listening.name} within {self._listening.within:g} s of its start"
-            raise DriverError(text, status=504) from None
+            raise DriverError(f"{text}: {copy.refusal}" if copy.refusal else text, status=504) from None
 
 
 async def _until_listening(copy: SocketContainer) -> None:

@@ -33,7 +33,7 @@ from hotfn_core import (
     StderrLine,
     hookimpl,
 )
-from hotfn_core.meeting import places, sweep
+from hotfn_core.meeting import door, places, sweep
 from hotfn_core.runtime import Runtime
 from hotfn_core.testing import FakeDriver, FakePlugin, FakeProtocol, fake_spec
 
@@ -108,6 +108,39 @@ class TestTheStart:
                 with pytest.raises(LaunchFailed, match=r"did not listen on lsnr\.sock within 0\.5 s") as caught:
                     await ask(manager, listener("never"))
                 assert caught.value.status == 504
+
+        run(main())
+
+    def test_a_socket_that_is_opened_to_others_a_moment_after_it_is_made(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By a copy that runs as another user, as in a rootless container. Root would get through whatever its mode."""
+        closed = iter([True, True, True])
+        connected = door._connected
+
+        def until_it_is_open(path: str) -> int:
+            if next(closed, False):
+                raise PermissionError(13, "Permission denied")
+            return connected(path)
+
+        monkeypatch.setattr(door, "_connected", until_it_is_open)
+
+        async def main() -> None:
+            async with Manager() as manager:
+                assert (await ask(manager, listener())).status == 200
+
+        run(main())
+
+    def test_a_socket_that_stays_closed_to_others(self, soon: None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def closed(path: str) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(door, "_connected", closed)
+
+        async def main() -> None:
+            async with Manager() as manager:
+                with pytest.raises(LaunchFailed, match=r"within 0\.5 s of its start: Permission denied"):
+                    await ask(manager, listener())
 
         run(main())
 
