@@ -72,7 +72,7 @@ class SocketContainer(Container):
             PermissionError,
             BlockingIOError,
         ) as error:  # made, and not opened to others yet
-            self.refusal = error.strerror
+            self.refusal = error.strerror or ""
             return "refuses"
         self._listens = True
         return "listens"
