@@ -106,7 +106,7 @@ def _python(folder: Path) -> list[Entry]:
     standard = list(_standard(library))
     objects = [real, *(path for path in standard if path.suffix == ".so")]
     entries: list[Entry] = [(f"usr/bin/{real.name}", real), ("usr/bin/python3", real.name), ("bin/busybox", BUSYBOX)]
-    entries += [(os.fspath(path)[1:], path) for path in (*standard, *_shared(objects))]
+    entries += [(os.fspath(path)[1:], path) for path in (*standard, *{*_shared(objects), *_parts_of_libc(real)})]
     entries += [(f"bin/{applet}", "busybox") for applet in _applets()]
     entries += [(path, text.encode()) for path, text in _FILES.items()]
     return entries + list(_FOLDERS.items())
@@ -133,6 +133,12 @@ def _standard(library: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(library):
         below[:] = sorted(name for name in below if not _LEFT_OUT.fullmatch(name))
         yield from (Path(folder, name) for name in sorted(files) if not _LEFT_OUT.fullmatch(name))
+
+
+def _parts_of_libc(program: Path) -> list[Path]:
+    """Return what is in libc itself by now, and what modules that were compiled elsewhere still ask for."""
+    (libc,) = (path for path in _shared([program]) if path.name == "libc.so.6")
+    return [libc.with_name(name) for name in ("libpthread.so.0", "libdl.so.2", "librt.so.1")]
 
 
 def _shared(programs: list[Path]) -> list[Path]:
