@@ -8,7 +8,8 @@ import logging
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -184,27 +185,43 @@ def test_an_engine_that_may_be_elsewhere_is_refused_before_anything_is_made(
     engine: Engine, directories: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with await asyncio.start_server(to_socket, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
+        async with forwarded(engine) as port:
             monkeypatch.setenv(engine.variable, f"tcp://127.0.0.1:{port}")
             async with Manager() as manager:
                 spec = listening(engine, image=f"{engine.repository}hotfn-test/not-there")
                 with pytest.raises(LaunchFailed, match="may be on another machine") as failure:
                     await manager.call(spec)
                 assert failure.value.status == 400
-
-    async def to_socket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner = await asyncio.open_unix_connection(engine.socket)
-        await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
+                assert not shared(directories)
 
     run(main())
 
 
+@asynccontextmanager
+async def forwarded(engine: Engine) -> AsyncIterator[int]:
+    """Have the engine on a port of this machine as well, which is all that a client sees of another one."""
+    connections: set[asyncio.Task[None]] = set()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_unix_connection(engine.socket)
+        pumps = [asyncio.create_task(one) for one in (pump(reader, inner[1]), pump(inner[0], writer))]
+        connections.update(pumps)
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+        for one in connections:
+            one.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes until the other side has closed."""
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-    writer.close()
+    """Pass on what comes until one side has closed."""
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+    finally:
+        writer.close()
 
 
 @pytest.mark.parametrize("options", [{}, {"tmpfs": 0}], ids=str)

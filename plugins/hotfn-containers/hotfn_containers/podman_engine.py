@@ -269,13 +269,16 @@ def _rlimit(name: str, value: int) -> dict[str, Any]:
     return {"type": name, "soft": number, "hard": number}
 
 
+_OPTIONS = ("rbind", "rprivate", "nosuid", "nodev")
+
+
 def _mounts(plan: Plan) -> list[dict[str, Any]]:
     mounts = [
         {
             "type": "bind",
             "source": one.source,
             "destination": one.target,
-            "options": ["rbind", "rprivate", "nosuid", "nodev", "rw" if one.writable else "ro"],
+            "options": [*_OPTIONS, *(["noexec"] if one.source == plan.shared else []), "rw" if one.writable else "ro"],
         }
         for one in plan.mounts
     ]
