@@ -84,6 +84,7 @@ BOUNDS = [
     Bound("cold default", ONE, UVLOOP, "Popen", "<=", 1.3, held=1.9),
     Bound("cold Python", ALL, "zygote", "", "<=", 0.005, held=0.015),
     Bound("cold Python", ALL, "plain", "zygote", ">=", 10, held=5),
+    Bound("socket", ONE, "http-stream", "http on stdin", "<=", 1.3, held=1.6),
     Bound("helper", ONE, "helper, http", "by hand, http", "<=", 1.6, held=1.3, guards=True),
     Bound("helper", ONE, "helper, json", "by hand, json", "<=", 1.6, held=1, guards=True),
     Bound("helper start", ONE, "beyond Python's own, http", "", "<=", 0.003),

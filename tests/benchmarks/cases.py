@@ -30,6 +30,8 @@ from contenders import (
     PopenHttp,
 )
 
+from hotfn_core.testing.guests import build_echo
+
 HOTFN = str(Path(sys.executable).with_name("hotfn"))
 ONE, ALL = "one cpu", "all cpus"
 CALLERS = (2, 8, 64, 250, 1000)
@@ -135,6 +137,11 @@ def guest(code: str, protocol: str) -> Entry:
     return Entry(lambda _: helped.Guest(code, protocol), 200)
 
 
+def echo(protocol: str) -> Entry:
+    """Return the guest that is shipped, which also listens."""
+    return Entry(lambda guest: Hot(Path(build_echo(guest.parent)), uvloop.new_event_loop, protocol), 300)
+
+
 def start(protocol: str) -> Entry:
     return Entry(lambda _: helped.Start(protocol), 5)
 
@@ -190,6 +197,10 @@ CASES: dict[str, Entries] = {
     "cold Python": {
         "plain": cold_python(),
         "zygote": cold_python(zygote=True),
+    },
+    "socket": {
+        "http on stdin": echo("http"),
+        "http-stream": echo("http-stream"),
     },
     "helper": {
         f"{who}, {protocol}": guest(code, protocol)
