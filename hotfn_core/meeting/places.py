@@ -62,7 +62,7 @@ class Places:
         """Remove all that is left."""
         base, self._base = self._base, ""
         if base:
-            await asyncio.to_thread(shutil.rmtree, base, ignore_errors=True)
+            await asyncio.to_thread(_remove, Path(base))
 
 
 def _new_base() -> str:
@@ -88,14 +88,25 @@ def _removed(shared: Path) -> bool:
     return True
 
 
+def _remove(base: Path) -> bool:
+    """Remove the directory of a runtime. What says whose it is goes last: what could not be removed stays known."""
+    with contextlib.suppress(OSError):
+        for place in base.iterdir():
+            if place.name != _OWNER:
+                shutil.rmtree(place, ignore_errors=True)
+        if [place.name for place in base.iterdir()] == [_OWNER]:
+            (base / _OWNER).unlink()
+            base.rmdir()
+    return not base.exists()
+
+
 def sweep() -> int:
     """Remove the directories of dead runtimes and return how many there were. Never raises; may take long."""
     removed = 0
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as found:
         for entry in found:
             if entry.name.startswith(PREFIX) and _is_left(entry):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                removed += not os.path.lexists(entry.path)
+                removed += _remove(Path(entry.path))
     return removed
 
 

@@ -471,30 +471,36 @@ class TestLeftovers:
             (path / "owner.json").write_text(labels if isinstance(labels, str) else json.dumps(labels))
         return path
 
-    def test_those_of_dead_runtimes_go_and_no_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    def test_those_of_dead_runtimes_go_and_no_others(self, own_directory: Path) -> None:
         ours = Runtime.current().as_labels()
-        dead = self.left(tmp_path, ours | {"started": "1", "runtime": "another"})
+        dead = self.left(own_directory, ours | {"started": "1", "runtime": "another"})
         kept = [
-            self.left(tmp_path, ours),
-            self.left(tmp_path, ours | {"host": "another"}),
-            self.left(tmp_path, None),
-            self.left(tmp_path, "no json"),
-            self.left(tmp_path, "[]"),
-            tmp_path / f"{places.PREFIX}file",
-            tmp_path / f"{places.PREFIX}link",
+            self.left(own_directory, ours),
+            self.left(own_directory, ours | {"host": "another"}),
+            self.left(own_directory, None),
+            self.left(own_directory, "no json"),
+            self.left(own_directory, "[]"),
+            own_directory / f"{places.PREFIX}file",
+            own_directory / f"{places.PREFIX}link",
         ]
         kept[-2].write_text("")
         kept[-1].symlink_to(kept[0])
         assert sweep() == 1
         assert not dead.exists()
         assert all(one.exists() for one in kept)
+        for one in reversed(kept):
+            one.unlink() if one.is_symlink() or one.is_file() else shutil.rmtree(one)
 
-    def test_it_is_done_when_a_manager_makes_its_first(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
-    ) -> None:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        dead = self.left(tmp_path, Runtime.current().as_labels() | {"started": "1"})
+    def test_what_cannot_be_removed_stays_known(self, own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        dead = self.left(own_directory, Runtime.current().as_labels() | {"started": "1"})
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "rmtree", lambda path, ignore_errors: None)  # as it is with another user's files
+            assert sweep() == 0
+        assert (dead / "owner.json").exists()
+        assert sweep() == 1
+
+    def test_it_is_done_when_a_manager_makes_its_first(self, own_directory: Path, run: Run) -> None:
+        dead = self.left(own_directory, Runtime.current().as_labels() | {"started": "1"})
 
         async def main() -> None:
             async with Manager() as manager:
