@@ -191,13 +191,26 @@ class Instance:
             self._broken(RemoteProtocolError("it closed its stdout and kept running"), idle="protocol_error")
             return
         try:
-            end = self._collect(self._connection.stream_closed())
-            if end is None:
-                raise RemoteProtocolError("the protocol reports no end of a reply whose stream has ended")
+            end = self._ended()
         except Exception as error:  # as in stdout_received
             self._broken(error)
             return
         self._finish(end)
+
+    def stream_ended(self) -> bool:
+        """Take the end of a connection for the end of the reply, if it can be that. Returns whether it was."""
+        try:
+            end = self._ended()
+        except Exception:  # as in stdout_received; if it stays at that, `stdout_eof` says so
+            return False
+        self._finish(end)
+        return True
+
+    def _ended(self) -> ReplyEnd:
+        end = self._collect(self._connection.stream_closed())
+        if end is None:
+            raise RemoteProtocolError("the protocol reports no end of a reply whose stream has ended")
+        return end
 
     def exited(self, exit: Exit) -> None:
         """The copy is gone. Its end may be what completes the reply."""
@@ -267,6 +280,8 @@ class Instance:
             retire = "excess_output"
         elif not (end.reusable and self._hot):
             retire = "recycled"
+        if end.hangup and self.container is not None:
+            self.container.write_eof()
         self.call = self._head = None
         self._owner.reply_received(self, call.id, head, body, retire)
 

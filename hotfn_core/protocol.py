@@ -32,7 +32,8 @@ class Listening(NamedTuple):
 
     hotfn makes a fresh directory for each copy, tells the copy with `IOProtocol.listener_environment` where in it the
     socket is to be, and connects to it as soon as it is there: the socket `name`, or a link of that name to one in the
-    same directory. A copy that does not listen `within` so many seconds of its start has failed. One connection carries
+    same directory. A copy that does not listen `within` so many seconds of its start has failed; that is longer while
+    more copies start than there are processors, and `start_timeout` counts as ever. One connection carries
     one call after another. hotfn closes it after `idle` to twice as many seconds without a call, and the next call gets
     a new one, as it does when the copy has closed it. What the copy writes to stdout is then part of its log.
     """
@@ -59,11 +60,13 @@ class ReplyEnd(NamedTuple):
     """The reply is complete.
 
     `reusable` is False when this copy must not get another call: because the function asked for that, because the
-    protocol is cold, or because `excess` bytes that nobody asked for followed the reply in the same chunk.
+    protocol is cold, or because `excess` bytes that nobody asked for followed the reply in the same chunk. `hangup` is
+    for copies that listen: the connection ends with this reply, and the next call gets another.
     """
 
     reusable: bool = True
     excess: int = 0
+    hangup: bool = False
 
 
 Event = ReplyHead | ReplyBody | ReplyEnd

@@ -19,18 +19,21 @@ EXIT_PAUSE = 0.25
 
 
 class Talker(Receiver, Protocol):
-    """Who receives; `call` is the one that the copy has, `served` how many there were with it."""
+    """Who receives; `call` is the one that the copy has, `served` how many there were with it. `stream_ended` takes the
+    end of a connection for the end of the reply, and says whether it can be."""
 
     call: Call | None
     served: int
+
+    def stream_ended(self) -> bool: ...
 
 
 class SocketContainer(Container):
     """A copy of a function that listens. It is the receiver of the driver's container, `inner`, as well.
 
     One connection carries one call after another; when the copy closes it in between, or `Rounds` does, the next call
-    gets a new one. A call that the copy cannot have read whole, because a connection that it knew from earlier calls
-    was closed at that moment, is sent again on a new connection, once. Both stdout and stderr are the copy's log.
+    gets a new one. A call that the copy cannot have read whole, because it closed the connection at that moment, is
+    sent again on a new one, once. Both stdout and stderr are the copy's log.
     """
 
     def __init__(self, talker: Talker, door: Door, rounds: Rounds, gone: Callable[[], None]) -> None:
@@ -47,6 +50,7 @@ class SocketContainer(Container):
         self._wire: Wire | None = None
         self._listens = False
         self._sent: list[bytes] = []  # of the call whose reply has not begun
+        self._resent = False
         self._late: asyncio.TimerHandle | None = None
 
     @property
@@ -67,13 +71,11 @@ class SocketContainer(Container):
             self._connect()
         except FileNotFoundError:
             return "absent"
-        except (
-            ConnectionRefusedError,
-            PermissionError,
-            BlockingIOError,
-        ) as error:  # made, and not opened to others yet
+        except (ConnectionRefusedError, PermissionError, BlockingIOError) as error:  # there, and not open to us yet
             self.refusal = error.strerror or ""
             return "refuses"
+        except OSError as error:
+            raise DriverError(f"its socket cannot be connected to: {error.strerror}") from error
         self._listens = True
         return "listens"
 
@@ -87,19 +89,20 @@ class SocketContainer(Container):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the call that the talker has."""
-        if not self._sent:
-            self._leave_unread()
-        self._sent.append(data)
         wire = self._wire
-        if wire is None:
-            wire = self._again()
+        if not self._sent:
+            wire = self._begin(wire)
+        self._sent.append(data)
         if wire is not None:
             wire.write(data)
 
-    def _leave_unread(self) -> None:
-        """A new call: what the copy has not read of the last one it will not take for this one's."""
-        if self._wire is not None and self._wire.held:
+    def _begin(self, wire: Wire | None) -> Wire | None:
+        """Return a connection for a new call: one in which nothing of the last is left that could pass for this one."""
+        self._resent = False
+        if wire is not None and wire.unread:
             self._hang_up()
+            wire = None
+        return wire or self._again()
 
     def _again(self) -> Wire | None:
         try:
@@ -113,7 +116,8 @@ class SocketContainer(Container):
         return self._wire is None or not self._wire.held
 
     def write_eof(self) -> None:
-        """Nothing: a connection is closed behind its reply."""
+        """Close the connection; the next call gets another."""
+        self._hang_up()
 
     def pause_reading(self) -> None:
         if self._wire is not None:
@@ -138,30 +142,30 @@ class SocketContainer(Container):
         """Return how many calls the copy was given."""
         return self._talker.served
 
-    def rest(self) -> None:
-        """No call for a while: close the connection, before the copy does so in its own way."""
-        if self._talker.call is None:
-            self._hang_up()
+    def rest(self) -> bool:
+        """Close the connection, before the copy does so in its own way. False when there is a call on it."""
+        if self._talker.call is not None:
+            return False
+        self._hang_up()
+        return True
 
     # ---- what the connection says
 
     def _received(self, data: bytes) -> None:
         if self._sent:
             self._sent = []
-        wire = self._wire
-        if wire is not None:
-            wire.used = True
         self._talker.stdout_received(data)
 
     def _closed(self, read_all: bool) -> None:
-        wire, sent = self._wire, self._sent
+        sent = self._sent
         self._hang_up()
-        if self._talker.call is None:
+        if self._talker.call is None or (not sent and self._talker.stream_ended()):
             return
-        if not (sent and wire is not None and wire.used and not read_all):
+        if not sent or read_all or self._resent:
             self._lost()
             return
-        fresh = self._again()  # and should that one be closed, it was not used before
+        self._resent = True
+        fresh = self._again()
         if fresh is not None:
             for piece in sent:
                 fresh.write(piece)

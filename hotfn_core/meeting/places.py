@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -31,8 +32,22 @@ class Places:
     """
 
     def __init__(self) -> None:
+        self.crowd = 0
+        """How many copies at most, of all functions, were about to listen at a time, since there were none."""
+        self._starting = 0
         self._base = ""
         self._numbers = itertools.count(1)
+
+    def begun(self) -> None:
+        """A copy is about to listen."""
+        self._starting += 1
+        self.crowd = max(self.crowd, self._starting)
+
+    def ended(self) -> None:
+        """It does, or it has failed to."""
+        self._starting -= 1
+        if not self._starting:
+            self.crowd = 0
 
     def make(self) -> str:
         """Make the directory of one copy and return its path. Raises DriverError."""
@@ -77,7 +92,7 @@ def _removed(shared: Path) -> bool:
     try:
         with os.scandir(shared) as found:
             left = [Path(entry) for entry in itertools.islice(found, _FEW + 1)]
-        if len(left) > _FEW:
+        if len(left) > _FEW or not all(map(_is_quick, left)):
             return False
         for one in left:
             one.unlink()
@@ -86,6 +101,12 @@ def _removed(shared: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_quick(path: Path) -> bool:
+    """Say whether it is removed in no time: a socket, a link, an empty file."""
+    found = path.lstat()
+    return not (stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_size))
 
 
 def _remove(base: Path) -> bool:

@@ -13,7 +13,7 @@ class Resting(Protocol):
     @property
     def served(self) -> int: ...
 
-    def rest(self) -> None: ...
+    def rest(self) -> bool: ...
 
 
 class Rounds:
@@ -42,5 +42,5 @@ class Rounds:
         for one, before in list(self._open.items()):
             if one.served != before:
                 self._open[one] = one.served
-            else:
-                one.rest()  # which discards it, unless it has a call
+            elif not one.rest():  # it has a call, and is as good as new when that ends
+                self._open[one] = -1

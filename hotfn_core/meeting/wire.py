@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import termios
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 
 CHUNK = 65536
+MOST_LEFT = 64
+"""Chunks that are read from a copy that is gone: more than a socket holds, so somebody goes on writing."""
+_NUMBER = bytes(4)
 
 
 class Wire:
@@ -17,13 +22,11 @@ class Wire:
     all that was sent; not for `close`, and never from inside of `write`.
     """
 
-    __slots__ = ("_closed", "_fd", "_loop", "_lost", "_queue", "_reading", "_received", "held", "used")
+    __slots__ = ("_closed", "_fd", "_loop", "_lost", "_queue", "_reading", "_received", "held")
 
     def __init__(
         self, loop: AbstractEventLoop, fd: int, received: Callable[[bytes], None], closed: Callable[[bool], None]
     ) -> None:
-        self.used = False
-        """Whether it is the owner's second call that it carries: the owner's to set."""
         self.held = 0
         """Bytes that the copy has not taken."""
         self._loop = loop
@@ -46,6 +49,11 @@ class Wire:
         if done < len(data):
             self._hold(data, done)
 
+    @property
+    def unread(self) -> bool:
+        """Say whether the copy has not read all that was written."""
+        return self.held > 0 or fcntl.ioctl(self._fd, termios.TIOCOUTQ, _NUMBER) != _NUMBER
+
     def resume(self) -> None:
         """Take what the copy writes."""
         if not self._reading and self._fd >= 0:
@@ -60,15 +68,17 @@ class Wire:
 
     def finish(self) -> None:
         """The copy is gone: pass on what it had written, and close."""
-        while self._fd >= 0:
+        for _ in range(MOST_LEFT):
+            if self._fd < 0:
+                return
             try:
                 data = os.read(self._fd, CHUNK)
             except OSError:  # nothing more, though a child of the copy's may still hold the other end
                 data = b""
             if not data:
-                self.close()
-            else:
-                self._received(data)
+                break
+            self._received(data)
+        self.close()
 
     def close(self) -> None:
         """Close it now and drop what is held. Idempotent."""

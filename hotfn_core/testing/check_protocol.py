@@ -109,7 +109,9 @@ class _Kit:
                 f"{sample}, {how}, became {(seen.status, seen.headers, seen.body)!r}, not {wanted!r}"
             )
         reusable = sample.reusable and sample.exit is None and self.protocol.hot
-        if seen.end != ReplyEnd(reusable=reusable):
+        if seen.end.hangup and self.protocol.listening is None:
+            raise ConformanceError(f"{sample}, {how}, ended with hangup, which is for protocols whose copies listen")
+        if seen.end._replace(hangup=False) != ReplyEnd(reusable=reusable):
             raise ConformanceError(f"{sample}, {how}, ended with {seen.end!r}, not with reusable={reusable}")
 
     def expect_stray(self, seen: Outcome, sample: ReplySample, how: str) -> None:

@@ -118,7 +118,7 @@ def test_the_environment_of_a_container_is_in_no_repr() -> None:
 
 
 def test_a_reply_can_be_reused_unless_it_says_otherwise() -> None:
-    assert ReplyEnd() == (True, 0)
+    assert ReplyEnd() == (True, 0, False)
 
 
 @pytest.mark.parametrize("hook", [hookspecs.hotfn_register_drivers, hookspecs.hotfn_register_protocols])

@@ -64,6 +64,11 @@ def dangling_first(listener: socket.socket) -> None:
     listener.listen(8)
 
 
+def after_a_while(listener: socket.socket) -> None:
+    time.sleep(0.9)
+    by_link(listener)
+
+
 def never(listener: socket.socket) -> None:
     time.sleep(60)
 
@@ -92,23 +97,41 @@ def two_links(listener: socket.socket) -> None:
 
 APPEAR = {
     one.__name__: one
-    for one in (by_link, itself, by_hard_link, renamed, dangling_first, never, exits, a_file, away, two_links)
+    for one in (
+        by_link,
+        itself,
+        by_hard_link,
+        renamed,
+        dangling_first,
+        after_a_while,
+        never,
+        exits,
+        a_file,
+        away,
+        two_links,
+    )
 }
 
 
 def serve(connection: socket.socket) -> None:
     global connections, served
     connections += 1
+    if os.environ.get({1: "FIRST", 2: "SECOND"}.get(connections, "")) == "unread":
+        select.select([connection], [], [])
+        return
     while (call := read(connection)) is not None:
         served += 1
-        if not ACTS[call.get("do", "answer")](connection, call):
+        try:
+            if not ACTS[call.get("do", "answer")](connection, call):
+                return
+        except (BrokenPipeError, ConnectionResetError):
             return
 
 
 def read(connection: socket.socket) -> "Call | None":
     data = b""
     while b"\r\n\r\n" not in data:
-        more = connection.recv(65536)
+        more = connection.recv(int(os.environ.get("READS", "65536")))
         if not more:
             return None
         data += more
@@ -179,6 +202,15 @@ def then_close_on_the_next(connection: socket.socket, call: Call) -> bool:
     return False
 
 
+def says_close(connection: socket.socket, call: Call) -> bool:
+    """As some servers do: the reply, no more of them, and reading on until the client goes."""
+    reply(connection, facts(), b"Connection: close")
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
+    return False
+
+
 def close_unanswered(connection: socket.socket, call: Call) -> bool:
     return False
 
@@ -236,6 +268,7 @@ ACTS = {
             then_close,
             then_close_on_the_next,
             close_unanswered,
+            says_close,
             half,
             to_the_end,
         ),

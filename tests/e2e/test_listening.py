@@ -33,7 +33,7 @@ from hotfn_core import (
     StderrLine,
     hookimpl,
 )
-from hotfn_core.meeting import door, places, sweep
+from hotfn_core.meeting import door, meeting, places, sweep
 from hotfn_core.runtime import Runtime
 from hotfn_core.testing import FakeDriver, FakePlugin, FakeProtocol, fake_spec
 
@@ -105,7 +105,7 @@ class TestTheStart:
     def test_it_has_so_long_to_listen(self, soon: None, run: Run) -> None:
         async def main() -> None:
             async with Manager() as manager:
-                with pytest.raises(LaunchFailed, match=r"did not listen on lsnr\.sock within 0\.5 s") as caught:
+                with pytest.raises(LaunchFailed, match=r"did not listen on lsnr\.sock within 0\.5") as caught:
                     await ask(manager, listener("never"))
                 assert caught.value.status == 504
 
@@ -146,6 +146,20 @@ class TestTheStart:
 
     def test_five_seconds_without_a_word(self) -> None:
         assert HttpStreamProtocol.listening == Listening("lsnr.sock", 5.0, 1.0)
+
+    def test_starts_that_share_a_processor_have_longer(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        monkeypatch.setattr(HttpStreamProtocol, "listening", Listening(within=0.3))
+        monkeypatch.setattr(meeting, "_PROCESSORS", 1)
+
+        async def main() -> None:
+            async with Manager() as manager:
+                specs = [listener("after_a_while", name=f"f{number}") for number in range(8)]
+                replies = await asyncio.gather(*(facts(manager, spec) for spec in specs))
+                assert len({one["pid"] for one in replies}) == 8
+                with pytest.raises(LaunchFailed, match=r"within 0\.3"):
+                    await ask(manager, listener("after_a_while"))
+
+        run(main())
 
     def test_its_exit_is_told_with_its_last_words(self, run: Run) -> None:
         async def main() -> None:
@@ -323,8 +337,54 @@ class TestConnections:
     def test_a_reply_that_its_connection_ends(self, run: Run) -> None:
         async def main() -> None:
             async with Manager() as manager:
-                assert (await ask(manager, listener(), "to_the_end")).body == b"to the end"
-                assert (await facts(manager, listener()))["connections"] == 1  # a fresh copy
+                before = await facts(manager, listener())
+                for _ in range(3):
+                    reply = await ask(manager, listener(), "to_the_end")
+                    assert reply.body == b"to the end"
+                    assert reply.ran < 0.2  # nobody waited for anything else
+                assert (await facts(manager, listener()))["pid"] == before["pid"]
+
+        run(main())
+
+    def test_a_connection_that_says_it_closes_gets_no_other_call(self, run: Run) -> None:
+        """Such a server may close one direction at once and read on for a while, without ever answering."""
+
+        async def main() -> None:
+            async with Manager() as manager:
+                replies = await asyncio.gather(*(facts(manager, listener(), "says_close") for _ in range(20)))
+                assert len({one["pid"] for one in replies}) == 1
+                assert max(one["served"] for one in replies) == 20
+
+        run(main())
+
+    def test_the_first_connection_may_be_closed_unread_as_well(self, run: Run) -> None:
+        async def main() -> None:
+            async with Manager() as manager:
+                spec = listener(env={"FIRST": "unread"})
+                one = await facts(manager, spec)
+                assert (one["connections"], one["served"]) == (2, 1)
+
+        run(main())
+
+    def test_a_call_that_is_never_read_is_sent_twice_at_most(self, run: Run) -> None:
+        async def main() -> None:
+            async with Manager() as manager:
+                spec = listener(env={"FIRST": "unread", "SECOND": "unread"})
+                with pytest.raises(BadReply, match="closed its connection"):
+                    await facts(manager, spec)
+
+        run(main())
+
+    def test_what_a_copy_left_unread_is_nobodys_call(self, run: Run) -> None:
+        """A body may look like a call: its answer would be the next caller's."""
+
+        async def main() -> None:
+            body = b"POST /call HTTP/1.1\r\nX-Do: size\r\nContent-Length: 3\r\n\r\nabc"
+            async with Manager() as manager:
+                spec = listener(env={"READS": "1"})
+                for _ in range(3):
+                    await manager.call(spec, body, headers={"X-Do": "early"})
+                    assert (await facts(manager, spec))["pid"]
 
         run(main())
 

@@ -206,6 +206,25 @@ class TestTheReply:
         with pytest.raises(RemoteProtocolError, match="status 418: 200, 502 and 504 .* Fn-Http-Status"):
             connection.receive(b"HTTP/1.1 418 x\r\n\r\n")
 
+    @pytest.mark.parametrize(
+        ("lines", "first", "end"),
+        [
+            ((), OK, ReplyEnd()),
+            ((b"Connection: keep-alive",), OK, ReplyEnd()),
+            ((b"Connection: close",), OK, ReplyEnd(hangup=True)),
+            ((), b"HTTP/1.0 200 OK", ReplyEnd(hangup=True)),
+            ((b"Connection: keep-alive",), b"HTTP/1.0 200 OK", ReplyEnd()),
+        ],
+    )
+    def test_a_connection_that_closes_is_not_used_again(
+        self, lines: tuple[bytes, ...], first: bytes, end: ReplyEnd
+    ) -> None:
+        assert reply(*lines, b"Content-Length: 1", first=first, body=b"x").end == end
+
+    def test_nor_when_more_follows_and_then_the_copy_ends(self) -> None:
+        seen = reply(b"Connection: close", b"Content-Length: 1", body=b"xyz")
+        assert seen.end == ReplyEnd(reusable=False, excess=2, hangup=True)
+
     def test_a_call_of_any_method_has_a_body_in_its_reply(self) -> None:
         connection = PROTOCOL.connect(Limits())
         connection.encode(CALL._replace(method="HEAD"), EXPIRES)
@@ -240,7 +259,7 @@ class TestTheStreamIsClosed:
 
     def test_it_completes_a_body_without_a_length(self) -> None:
         connection = self.connection(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto the end")
-        assert connection.stream_closed() == [ReplyEnd(reusable=False)]
+        assert connection.stream_closed() == [ReplyEnd(hangup=True)]
 
     @pytest.mark.parametrize(
         ("data", "owed"),

@@ -27,9 +27,7 @@ def parse_reply(raw: bytes) -> Head:
         )
     headers = head.event.headers
     meant = status if status != 200 else _status(headers)
-    # That a connection closes is no end of the copy, but where there is no length it is the end of the body.
-    closes = head.closes and head.length is None and not head.chunked
-    return head._replace(event=ReplyHead(meant, tuple(_for_caller(headers))), closes=closes)
+    return head._replace(event=ReplyHead(meant, tuple(_for_caller(headers))))
 
 
 def _status(headers: Sequence[tuple[str, str]]) -> int:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from hotfn_core.errors import RemoteProtocolError
 from hotfn_core.model import Call
-from hotfn_core.protocol import Connection, Event, IOProtocol, Limits, Listening
+from hotfn_core.protocol import Connection, Event, IOProtocol, Limits, Listening, ReplyEnd
 from hotfn_protocols.http import HttpConnection
 from hotfn_protocols.http_body import BodyReader
 from hotfn_protocols.http_head import Head
@@ -61,6 +61,13 @@ class HttpStreamConnection(HttpConnection):
 
     def _reader_for(self, head: Head) -> BodyReader:
         return self._framed(head)  # whatever status the function means: that of the exchange has a body
+
+    def _end(self, rest: bytes) -> ReplyEnd:
+        assert self._head is not None
+        closes = self._head.closes
+        end = super()._end(rest)
+        # That a connection closes is not the end of the copy.
+        return ReplyEnd(reusable=not end.excess, excess=end.excess, hangup=True) if closes else end
 
     def _parse(self, raw: bytes) -> Head:
         return parse_reply(raw)
