@@ -82,7 +82,7 @@ _WHICH = (
         "--image", metavar="IMAGE", help="The container image. Implies --driver docker without a configuration."
     ),
     click.option(
-        "--format", metavar="NAME", help="The IO protocol: default (a new copy for each call), http, json, cloudevent."
+        "--format", metavar="NAME", help="The IO protocol: default (a new copy for each call), http, json, cloudevent, http-stream."
     ),
     click.option(
         "-e",
