@@ -82,7 +82,9 @@ _WHICH = (
         "--image", metavar="IMAGE", help="The container image. Implies --driver docker without a configuration."
     ),
     click.option(
-        "--format", metavar="NAME", help="The IO protocol: default (a new copy for each call), http, json, cloudevent, http-stream."
+        "--format",
+        metavar="NAME",
+        help="The IO protocol: default (a new copy for each call), http, json, cloudevent, http-stream.",
     ),
     click.option(
         "-e",
