@@ -131,3 +131,56 @@ def test_a_copy_that_is_gone_is_never_reusable_whatever_the_protocol_says(owner:
     instance.begin(Call("a", b"x"), 0.0)
     instance.exited(Exit(code=0))
     assert owner.told == [("reply", "a", b"y", "recycled"), ("exited", "exited with code 0")]
+
+
+class OfAConnection(FakeConnection):
+    """One whose end completes a reply, or does not, or ends nothing."""
+
+    said: list[Event] | None = None
+
+    def stream_closed(self) -> list[Event]:
+        return super().stream_closed() if self.said is None else self.said  # type: ignore[return-value]
+
+
+WHOLE: list[Event] = [ReplyHead(200, ()), ReplyBody(b"y"), ReplyEnd(hangup=True)]
+BROKEN = ("broke", "a", "bad_reply", "protocol_error")
+REPLY = ("reply", "a", b"y", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "ended", "asked", "told"),
+    [
+        (WHOLE, True, True, REPLY),
+        (WHOLE, False, None, REPLY),
+        ([], True, False, BROKEN),
+        ([], False, None, BROKEN),
+        (None, True, False, BROKEN),
+        (None, False, None, BROKEN),
+    ],
+)
+def test_the_end_of_a_connection(
+    owner: Owner, said: list[Event] | None, ended: bool, asked: bool | None, told: tuple[object, ...]
+) -> None:
+    """`stream_ended` asks and lets things be where it is no end of a reply; `stdout_eof` is the last word."""
+    connection = OfAConnection(Limits())
+    connection.said = said
+    stderr = StderrReader(None, lambda: 0.0)
+    made = Instance(owner, fake_spec(max_response=3), 1, "copy-1", connection, stderr, hot=True)
+    made.container = pipe = HungUp()  # type: ignore[assignment]
+    made.begin(Call("a", b"x"), 0.0)
+    if ended:
+        assert made.stream_ended() is asked
+        assert owner.told == ([REPLY] if asked else [])
+    if made.call is not None:
+        made.stdout_eof()
+    assert owner.told == [told]
+    assert pipe.hung_up is (told == REPLY)
+
+
+class HungUp(Pipe):
+    """A connection that can be closed."""
+
+    hung_up = False
+
+    def write_eof(self) -> None:
+        self.hung_up = True
