@@ -1,4 +1,7 @@
-"""Reading YAML: one mapping, no aliases, no key twice, and the line of every top-level key."""
+"""Reading YAML: one mapping, no aliases, no key twice, and the line of every top-level key.
+
+The tests of a function file are JSON and text: what YAML has besides, dates above all, is text there, as written.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from ._source import Source
+
+_YAML = "tag:yaml.org,2002:"
+_STR = _YAML + "str"
+_JSON = {_YAML + one for one in ("str", "int", "float", "bool", "null", "seq", "map")}
+_WRITTEN = {_YAML + one for one in ("timestamp", "value", "merge")}
+_NO_NUMBERS = (".inf", ".nan")  # in JSON
 
 
 class Key(NamedTuple):
@@ -50,6 +59,9 @@ def _key(source: Source, loader: yaml.SafeLoader, key: yaml.Node, node: yaml.Nod
     # A value of config is what stands there: `1.10` is not 1.1, and `yes` is not true.
     if key.value in as_text:
         return Key(_as_text(node), line)
+    if key.value == "tests":
+        _check_json(source, node)
+        _keep_texts(node)
     try:
         return Key(loader.construct_document(node), line)
     except ValueError as error:  # a date or a number that cannot be
@@ -62,6 +74,37 @@ def _as_text(node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_as_text(one) for one in node.value]
     return "" if node.tag.endswith(":null") else node.value
+
+
+def _check_json(source: Source, node: yaml.Node) -> None:
+    """Make text of what JSON does not have; raises ConfigError for what is no text either."""
+    if node.tag in _WRITTEN or (node.tag == _YAML + "float" and node.value.lstrip("+-").lower() in _NO_NUMBERS):
+        node.tag = _STR
+    if node.tag not in _JSON:
+        tag = node.tag.replace(_YAML, "!!")
+        raise source.error(f"{tag} means nothing in a test", key="tests", line=node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            _check_json(source, one)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            key.tag = _STR
+            _check_json(source, value)
+
+
+def _keep_texts(tests: yaml.Node) -> None:
+    """Keep the texts of each test as they are written. `out` is none of them: it may be a number."""
+    for test in tests.value if isinstance(tests, yaml.SequenceNode) else ():
+        for key, value in test.value if isinstance(test, yaml.MappingNode) else ():
+            _keep(value if key.value in {"name", "in", "err"} else None)
+            if key.value == "env" and isinstance(value, yaml.MappingNode):
+                for _, one in value.value:
+                    _keep(one)
+
+
+def _keep(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.ScalarNode) and node.tag != _YAML + "null":
+        node.tag = _STR
 
 
 def _check_unique(source: Source, node: yaml.Node, prefix: str) -> None:

@@ -102,9 +102,10 @@ def _plan(ctx: click.Context, options: dict[str, Any]) -> Any:
 
 
 def _config(ctx: click.Context, options: dict[str, Any]) -> Path | None:
-    """Return the configuration that `hotfn run` would take."""
+    """Return the configuration that `hotfn run` would take; with --test, that which `hotfn test` would."""
     given: Path | None = options["config_path"]
-    if given is None and (options["function"] or not (ctx.meta[COMMAND] or options["image"])):
+    complete = bool(ctx.meta[COMMAND] or options["image"])
+    if given is None and (options["test"] or options["function"] or not complete):
         return find_config()
     return given
 

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 def init(ctx: click.Context, name: str, runtime: str, spoken: str | None) -> None:
     """Write a new function into the directory NAME: its source, func.yaml with tests, and a Dockerfile.
 
-    Nothing that is there is overwritten.
+    `.` is this directory, whose name is the function's. Nothing that is there is overwritten.
 
     \b
     Example:
@@ -37,14 +37,25 @@ def init(ctx: click.Context, name: str, runtime: str, spoken: str | None) -> Non
     """  # noqa: D301  # click needs the backspace itself
     known = RUNTIMES[runtime].formats
     folder = Path(name)
-    if not _NAME.fullmatch(folder.name):
-        raise ConfigError(f"{folder.name!r} is no name: lower-case letters, digits, and - _ . within")
+    own = _own_name(name)
     if spoken is not None and spoken not in known:
         raise ConfigError(f"--format: a function of the runtime {runtime} speaks {' or '.join(known)}, not {spoken}")
-    _write(folder, files(folder.name, runtime, spoken or known[0]), RUNTIMES[runtime].executable)
-    steps = [f"cd {folder}", *RUNTIMES[runtime].next, "hotfn test"]
+    _write(folder, files(own, runtime, spoken or known[0]), RUNTIMES[runtime].executable)
+    steps = [*([] if folder == Path() else [f"cd {folder}"]), *RUNTIMES[runtime].next, "hotfn test"]
     click.echo(f"Try it: {' && '.join(steps)}", err=True)
     ctx.exit(0)
+
+
+def _own_name(typed: str) -> str:
+    """Return the name of the function in the directory that was typed. Raises ConfigError when it is none."""
+    name = Path(typed).name
+    said = repr(name or typed)
+    if typed and name in {"", ".."}:  # `.`, `..`, `/`: it has a name, which was not typed
+        name = Path(typed).resolve().name
+        said = f"{typed!r} is the directory {name!r}, which" if name else repr(typed)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{said} is no name: lower-case letters, digits, and - _ . within")
+    return name
 
 
 def _write(folder: Path, contents: dict[str, bytes], executable: tuple[str, ...]) -> None:

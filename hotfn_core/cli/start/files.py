@@ -15,19 +15,20 @@ HELPER = "hotfn_function.py"
 
 class Runtime(NamedTuple):
     """How functions of one kind are run: the words of their command, and the formats that they speak, the usual first.
-    `next` is what has to be done before the first call."""
+    `next` is what has to be done before the first call, and `note` is a line about that for the function file."""
 
     command: tuple[str, ...]
     formats: tuple[str, ...]
     executable: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
+    note: str = ""
 
 
 RUNTIMES: Mapping[str, Runtime] = {
     "python": Runtime(("python3", "function.py"), ("http", "json", "default")),
     "node": Runtime(("node", "function.js"), ("http",)),
     "shell": Runtime(("sh", "function.sh"), ("default",), executable=("function.sh",)),
-    "c": Runtime(("./function",), ("http",), next=("make",)),
+    "c": Runtime(("./function",), ("http",), next=("make",), note="# make builds it, before the first call.\n"),
 }
 
 
@@ -45,7 +46,8 @@ def _helper() -> bytes:
     spec = find_spec(HELPER.removesuffix(".py"))
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "a function in Python needs hotfn-function, which is not installed: pip install hotfn-function"
+            "a function in Python needs the distribution hotfn-function (plugins/hotfn-function of hotfn), which is "
+            "not installed: pip install plugins/hotfn-function"
         )
     return Path(spec.origin).read_bytes()
 
@@ -58,10 +60,10 @@ name: {quoted}
 version: 0.0.1
 format: {spoken}
 # As a container: docker build -t {name}:0.0.1 . && hotfn test --image {name}:0.0.1
-# For good: remove the next three lines.
+# For good: remove the lines of driver, driver_options and cmd.
 driver: local
 driver_options: {{cwd: .}}
-cmd: {" ".join(runtime.command)}
+{runtime.note}cmd: {" ".join(runtime.command)}
 
 tests:
 - name: greets the world

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from hotfn_core import CallError, FunctionSpec, Manager, StderrLine, hookimpl
@@ -11,19 +12,25 @@ from hotfn_core.cli.texts import span_text
 from .case import Answer, Case, faults
 
 _LOG_LATE, _LOOK = 1.0, 0.01  # seconds
-_MOST_LINES = 50  # of the log that a test is shown with
+_MOST_LINES = 1000  # of the log of one test, the last ones
 
 
 class _Log:
-    """What the function says meanwhile."""
+    """What the function says during one call: lines of that call, and such as come meanwhile and belong to none."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.lines: deque[str] = deque(maxlen=_MOST_LINES)
+        self._call_id = ""
+
+    def begin(self, call_id: str) -> None:
+        """Forget what was said before this call."""
+        self.lines.clear()
+        self._call_id = call_id
 
     @hookimpl
     def hotfn_stderr_line(self, line: StderrLine) -> None:
         """Keep one line."""
-        if len(self.lines) < _MOST_LINES:
+        if line.call_id in {"", self._call_id}:
             self.lines.append(line.text)
 
 
@@ -34,10 +41,11 @@ async def run(
     log, failed = _Log(), 0
     async with Manager(plugins=[log], max_starting=starting) as manager:
         await manager.open(spec)
-        for case in cases:
-            log.lines.clear()
+        for number, case in enumerate(cases, 1):
             begin = manager.time()
-            answer = await _answer(manager, spec.replace(env={**spec.env, **case.env}), case, log)
+            answer = await _answer(
+                manager, spec.replace(env={**spec.env, **case.env}), case, log, call_id=f"test-{number}"
+            )
             wrong = list(faults(case, answer))
             failed += bool(wrong)
             say(f"{'FAIL' if wrong else 'ok'}\t{case.name}\t{span_text(manager.time() - begin)}")
@@ -51,15 +59,16 @@ def summary(count: int, failed: int) -> str:
     return f"{count} {'test' if count == 1 else 'tests'}, {failed or 'none'} failed"
 
 
-async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log) -> Answer:
+async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log, call_id: str) -> Answer:
+    log.begin(call_id)
     try:
-        reply = await manager.call(spec, case.body)
+        reply = await manager.call(spec, case.body, call_id=call_id)
     except CallError as fault:
         return Answer(body=b"", error=fault.message, log=tuple(log.lines))
     error = f"status {reply.status}: {reply.body[:500].decode(errors='replace')}" if reply.status >= 400 else ""
     if case.err is not None and case.err not in error:
         await _said(log, case.err)
-    return Answer(body=reply.body, error=error, log=tuple(log.lines))
+    return Answer(body=reply.body, error=error, log=tuple(log.lines), status=reply.status)
 
 
 async def _said(log: _Log, text: str) -> None:
