@@ -370,6 +370,16 @@ class TestTests:
         assert result.returncode == 2
         assert b"there are no tests of greet" in result.stderr
 
+    def test_those_of_a_command_are_found_as_for_hotfn_test(self, function: Path, hotfn: Run) -> None:
+        command = ("--format", "default", "--", "echo", "else")
+        result = hotfn("dev", "--test", *command)
+        assert result.returncode == hotfn("test", *command).returncode == 1
+        assert b"1 test, 1 failed" in result.stderr
+        (function.parent / "func.yaml").unlink()
+        result = hotfn("dev", "--test", *command)
+        assert result.returncode == 2
+        assert b"there is none here; name one with -c" in result.stderr
+
 
 class TestBuild:
     @pytest.fixture

@@ -64,6 +64,7 @@ def test_it_says_what_it_wrote_and_what_to_try(hotfn: Run, tmp_path: Path) -> No
     assert done.stdout.decode().splitlines() == written
     assert written == ["greet/Dockerfile", "greet/Makefile", "greet/func.yaml", "greet/function.c"]
     assert done.stderr == b"Try it: cd greet && make && hotfn test\n"
+    assert "\n# make builds it, before the first call.\ncmd: ./function\n" in (tmp_path / "greet/func.yaml").read_text()
 
 
 def test_a_format_is_chosen_where_none_is_given(hotfn: Run, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_names_that_look_like_something_else(name: str, hotfn: Run, tmp_path: Pa
     assert list(load_config(tmp_path / name / "func.yaml").functions) == [name.rpartition("/")[2]]
 
 
-@pytest.mark.parametrize("name", ["Greet", "a b", "", ".", "..", "-", "_x", "gr\u00fc\u00df", "a:b", "a\nb"])
+@pytest.mark.parametrize("name", ["Greet", "a b", "", "/", "-", "_x", "gr\u00fc\u00df", "a:b", "a\nb"])
 def test_what_is_no_name_is_refused(name: str, refused: Refused, tmp_path: Path) -> None:
     said = refused("--", name)
     assert said.startswith("Error: ")
@@ -107,6 +108,25 @@ def test_a_link_that_leads_nowhere_is_not_followed(refused: Refused, tmp_path: P
     (tmp_path / "greet" / "function.py").symlink_to(tmp_path / "elsewhere")
     refused("greet")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("typed", [".", "./", "..", "inner/.."])
+def test_a_directory_that_has_its_name(typed: str, hotfn: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "greet"
+    (folder / "inner").mkdir(parents=True)
+    done = hotfn("init", "--runtime", "shell", typed, cwd=folder / "inner" if typed == ".." else folder)
+    assert done.returncode == 0, done
+    assert load_config(folder / "func.yaml").function().name == "greet"
+    steps = b"hotfn test" if typed in {".", "./"} else f"cd {typed} && hotfn test".encode()
+    assert done.stderr == b"Try it: " + steps + b"\n"
+
+
+def test_a_directory_whose_name_is_none(hotfn: Run, tmp_path: Path) -> None:
+    (tmp_path / "My Function").mkdir()
+    done = hotfn("init", ".", cwd=tmp_path / "My Function")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"Error: '.' is the directory 'My Function', which is no name: lower-case letters")
+    assert list((tmp_path / "My Function").iterdir()) == []
 
 
 def test_other_files_are_no_obstacle(hotfn: Run, tmp_path: Path) -> None:
@@ -138,6 +158,6 @@ def test_what_it_cannot_write_it_says(args: list[str], text: str, refused: Refus
 
 def test_without_the_helper_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="pip install hotfn-function"):
+    with pytest.raises(ConfigError, match="not installed: pip install plugins/hotfn-function"):
         files.files("greet", "python", "http")
     assert "function.sh" in files.files("greet", "shell", "default")  # which does not need it

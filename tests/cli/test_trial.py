@@ -114,8 +114,14 @@ class TestTest:
         assert "\tfailed: default/f exited with code 7" in told
         assert "\t  | got die" in told
         assert "\tfailed: status 500: there it is" in told
-        assert "\texpected an error with 'nothing of it', got 'an answer'" in told
+        assert "\texpected an error with 'nothing of it', got status 200 with the reply 'fine'\n\t  | got fine" in told
         assert told.endswith("3 tests, 3 failed\n")
+
+    def test_what_differs_comes_with_the_log(self, hotfn: Run, written: Write) -> None:
+        written({"in": "fine", "out": "fine"}, {"in": "b", "out": "c"})
+        told = hotfn("test").stdout.decode()
+        assert "\t-c\n\t+b\n\t  | got b\n" in told
+        assert "got fine" not in told
 
     def test_a_call_that_takes_too_long_fails(self, hotfn: Run, written: Write) -> None:
         written({"in": "x", "out": "x"}, cmd="-c 'import time; time.sleep(60)'", timeout="200ms", stop_grace=0.1)

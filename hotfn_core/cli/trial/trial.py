@@ -15,7 +15,7 @@ _LOG_LATE, _LOOK = 1.0, 0.01  # seconds
 _MOST_LINES = 1000  # of the log of one test, the last ones
 
 
-class _Log:
+class Log:
     """What the function says during one call: lines of that call, and such as come meanwhile and belong to none."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ async def run(
     spec: FunctionSpec, starting: Mapping[str, int], cases: Sequence[Case], say: Callable[[str], object]
 ) -> int:
     """Run all, say how each went, and return how many failed. Raises DriverError when the driver is unavailable."""
-    log, failed = _Log(), 0
+    log, failed = Log(), 0
     async with Manager(plugins=[log], max_starting=starting) as manager:
         await manager.open(spec)
         for number, case in enumerate(cases, 1):
@@ -59,7 +59,7 @@ def summary(count: int, failed: int) -> str:
     return f"{count} {'test' if count == 1 else 'tests'}, {failed or 'none'} failed"
 
 
-async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log, call_id: str) -> Answer:
+async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: Log, call_id: str) -> Answer:
     log.begin(call_id)
     try:
         reply = await manager.call(spec, case.body, call_id=call_id)
@@ -71,7 +71,7 @@ async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: _Log, c
     return Answer(body=reply.body, error=error, log=tuple(log.lines), status=reply.status)
 
 
-async def _said(log: _Log, text: str) -> None:
+async def _said(log: Log, text: str) -> None:
     """Wait until it is in the log, which may come a little later than the reply; not for long."""
     for _ in range(int(_LOG_LATE / _LOOK)):
         if text in "\n".join(log.lines):
