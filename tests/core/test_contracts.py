@@ -23,6 +23,7 @@ from hotfn_core import (
     ReplyEnd,
     hookspecs,
 )
+from hotfn_core.testing import FakeProtocol
 
 
 class BareConnection(Connection):
@@ -125,3 +126,9 @@ def test_a_reply_can_be_reused_unless_it_says_otherwise() -> None:
 def test_a_registering_hook_returns_something_when_it_is_carried_out(hook: object) -> None:
     with pytest.raises(NotImplementedError):
         hook()  # type: ignore[operator]
+
+
+def test_a_protocol_adds_no_variables_unless_it_says_so() -> None:
+    protocol = FakeProtocol()
+    assert protocol.environment(FunctionSpec(name="f", command=("f",))) == {}
+    assert protocol.listener_environment("/a/path") == {}
