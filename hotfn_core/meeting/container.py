@@ -51,6 +51,7 @@ class SocketContainer(Container):
         self._listens = False
         self._sent: list[bytes] = []  # of the call whose reply has not begun
         self._resent = False
+        self._early = False  # the reply began before all of its call was read
         self._late: asyncio.TimerHandle | None = None
 
     @property
@@ -99,9 +100,9 @@ class SocketContainer(Container):
     def _begin(self, wire: Wire | None) -> Wire | None:
         """Return a connection for a new call: one in which nothing of the last is left that could pass for this one."""
         self._resent = False
-        if wire is not None and wire.unread:
+        if self._early:
             self._hang_up()
-            wire = None
+            wire = self._wire
         return wire or self._again()
 
     def _again(self) -> Wire | None:
@@ -154,6 +155,8 @@ class SocketContainer(Container):
     def _received(self, data: bytes) -> None:
         if self._sent:
             self._sent = []
+            # Looked at now and not when the next call comes: by then it may be read, and about to be answered.
+            self._early = self._wire is not None and self._wire.unread
         self._talker.stdout_received(data)
 
     def _closed(self, read_all: bool) -> None:
@@ -172,6 +175,7 @@ class SocketContainer(Container):
 
     def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
+        self._early = False
         if wire is not None:
             wire.close()
             self._rounds.discard(self)

@@ -139,6 +139,7 @@ def read(connection: socket.socket) -> "Call | None":
     length = int(re.findall(rb"Content-Length: (\d+)", head)[0])
     if b"X-Do: early" in head:
         reply(connection, b"early")
+        time.sleep(float(os.environ.get("EARLY_PAUSE", "0")))
         return {"do": "stay"}
     while len(body) < length:
         body += connection.recv(65536)

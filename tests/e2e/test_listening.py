@@ -381,7 +381,7 @@ class TestConnections:
         async def main() -> None:
             body = b"POST /call HTTP/1.1\r\nX-Do: size\r\nContent-Length: 3\r\n\r\nabc"
             async with Manager() as manager:
-                spec = listener(env={"READS": "1"})
+                spec = listener(env={"READS": "1", "EARLY_PAUSE": "0.1"})
                 for _ in range(3):
                     await manager.call(spec, body, headers={"X-Do": "early"})
                     assert (await facts(manager, spec))["pid"]
