@@ -199,7 +199,7 @@ class TestTheStart:
     def test_nobody_overrides_where_to_listen(self, run: Run) -> None:
         async def main() -> None:
             async with Manager() as manager:
-                one = await facts(manager, listener(env={"FN_LISTENER": "unix:/tmp/mine.sock"}))
+                one = await facts(manager, listener(env={"FN_LISTENER": "unix:/elsewhere/mine.sock"}))
                 assert one["path"].endswith("/s/lsnr.sock")
 
         run(main())

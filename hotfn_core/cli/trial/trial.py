@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +12,7 @@ from hotfn_core.cli.texts import span_text
 
 from .case import Answer, Case, faults
 
-_LOG_LATE, _LOOK = 1.0, 0.01  # seconds
+_LOG_LATE = 1.0  # seconds
 _MOST_LINES = 1000  # of the log of one test, the last ones
 
 
@@ -20,6 +21,7 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=_MOST_LINES)
+        self.news = asyncio.Event()  # a line has come
         self._call_id = ""
 
     def begin(self, call_id: str) -> None:
@@ -32,6 +34,7 @@ class Log:
         """Keep one line."""
         if line.call_id in {"", self._call_id}:
             self.lines.append(line.text)
+            self.news.set()
 
 
 async def run(
@@ -73,7 +76,8 @@ async def _answer(manager: Manager, spec: FunctionSpec, case: Case, log: Log, ca
 
 async def _said(log: Log, text: str) -> None:
     """Wait until it is in the log, which may come a little later than the reply; not for long."""
-    for _ in range(int(_LOG_LATE / _LOOK)):
-        if text in "\n".join(log.lines):
-            return
-        await asyncio.sleep(_LOOK)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LOG_LATE):
+            while text not in "\n".join(log.lines):
+                log.news.clear()
+                await log.news.wait()
